@@ -1,0 +1,169 @@
+//! Errors that cross crate borders.
+
+use std::error::Error;
+use std::fmt;
+
+/// Input that breaks a rule, with the field and the rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct InvalidInput {
+    /// Field as the API spells it.
+    pub field: &'static str,
+    /// The rule, as a sentence that says what to do.
+    pub rule: String,
+}
+
+impl InvalidInput {
+    /// Names a field and the rule it breaks.
+    #[must_use]
+    pub fn new(field: &'static str, rule: impl Into<String>) -> Self {
+        Self { field, rule: rule.into() }
+    }
+}
+
+/// Longest name of a cluster, repository or backup, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Longest description, in characters.
+pub const DESCRIPTION_CHARS_MAX: usize = 1024;
+
+/// Names are 1 to 64 characters, no control characters, no white space at the ends: they go into file names of
+/// reports, logs and terminals.
+///
+/// # Errors
+/// Names the field and the rule.
+pub fn check_name(field: &'static str, name: &str) -> Result<(), InvalidInput> {
+    let count = name.chars().count();
+    if count == 0 || count > NAME_CHARS_MAX {
+        return Err(InvalidInput::new(
+            field,
+            format!("must have 1 to {NAME_CHARS_MAX} characters, got {count}"),
+        ));
+    }
+    if name.chars().any(char::is_control) || name.trim() != name {
+        return Err(InvalidInput::new(
+            field,
+            "must not contain control characters nor begin or end with white space",
+        ));
+    }
+    Ok(())
+}
+
+/// Descriptions are at most 1,024 characters, line breaks allowed, other control characters not.
+///
+/// # Errors
+/// Names the field and the rule.
+pub fn check_description(field: &'static str, text: &str) -> Result<(), InvalidInput> {
+    let count = text.chars().count();
+    if count > DESCRIPTION_CHARS_MAX {
+        return Err(InvalidInput::new(
+            field,
+            format!("must have at most {DESCRIPTION_CHARS_MAX} characters, got {count}"),
+        ));
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        return Err(InvalidInput::new(field, "must not contain control characters"));
+    }
+    Ok(())
+}
+
+/// What kind of failure a port met. Callers decide by this, never by the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortErrorKind {
+    /// The named thing does not exist.
+    NotFound,
+    /// Credentials are missing or wrong, or lack the right.
+    PermissionDenied,
+    /// The other side cannot be reached or does not answer; it may later.
+    Unavailable,
+    /// The request itself is wrong; repeating it changes nothing.
+    InvalidInput,
+    /// It collides with something that exists or runs.
+    Conflict,
+    /// No space left, or a quota is used up.
+    StorageFull,
+    /// The place refuses writes.
+    ReadOnly,
+    /// Stored bytes are not what was written.
+    Corrupt,
+    /// This server or store cannot do that.
+    Unsupported,
+    /// The source moved away under the operation; starting over may succeed.
+    Changed,
+    /// Stopped on request.
+    Canceled,
+    /// A defect of Milvault or an impossible answer.
+    Internal,
+}
+
+/// Failure of a port: kind for the program, message for the person, source for the log.
+///
+/// The message is complete by itself (it says what failed, on what, and what to do where that is known) and
+/// carries no secret.
+pub struct PortError {
+    kind: PortErrorKind,
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// Result of a port.
+pub type PortResult<T> = Result<T, PortError>;
+
+impl PortError {
+    /// A failure without a deeper cause.
+    #[must_use]
+    pub fn new(kind: PortErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A failure with its cause.
+    #[must_use]
+    pub fn with_source(
+        kind: PortErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// Puts `context: ` before the message, keeping kind and source.
+    #[must_use]
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> PortErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self.kind, PortErrorKind::Unavailable | PortErrorKind::Changed)
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for PortError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PortError")
+            .field("kind", &self.kind)
+            .field("message", &self.message)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl Error for PortError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}

@@ -1,0 +1,24 @@
+//! What Milvault is about, without doing it: identities, clusters, backups, jobs and their transitions, roles,
+//! retention, the copy plan, the manifest format, and the ports that the other crates implement.
+//!
+//! Invariants of this crate, absences included: no I/O, no clock, no randomness and no async runtime. Time and
+//! ids come in as arguments, so every rule here can be tested as a plain function.
+
+pub mod access;
+pub mod backup;
+pub mod binlog;
+pub mod cluster;
+pub mod error;
+pub mod ids;
+pub mod job;
+pub mod manifest;
+pub mod milvus;
+pub mod object;
+pub mod plan;
+pub mod ports;
+pub mod progress;
+pub mod queue;
+pub mod repository;
+pub mod retention;
+pub mod secret;
+pub mod storage;

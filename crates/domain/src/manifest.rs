@@ -1,0 +1,1 @@
+//! The manifest format; filled in by the repository format.

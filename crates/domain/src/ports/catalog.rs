@@ -1,0 +1,383 @@
+//! The catalog: clusters, repositories, backups, jobs and keys.
+
+use crate::access::ApiKey;
+use crate::backup::{Backup, BackupFacts, BackupStatus, BackupType, CreationMethod};
+use crate::cluster::Cluster;
+use crate::error::PortResult;
+use crate::ids::{BackupId, ClusterId, JobId, OrganizationId, ProjectId, RepositoryId};
+use crate::job::{Job, JobEvent, JobPhase, JobState, JobType};
+use crate::milvus::Cut;
+use crate::ports::VerifyReport;
+use crate::progress::Progress;
+use crate::repository::Repository;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// The database of everything that Milvault knows. It is the truth about jobs: whoever wants work done writes a row
+/// first and tells an actor afterwards.
+///
+/// Every method is one transaction. Lookups return `None` for what does not exist; changes of what does not exist
+/// are `NotFound`. Secrets in clusters' and repositories' configuration are encrypted at rest.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    async fn ping(&self) -> PortResult<()>;
+
+    /// Makes the organization, its project and its first key unless an organization exists. Returns the tenancy that
+    /// exists afterwards, and whether this call made it.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn ensure_tenancy(&self, tenancy: &Tenancy, owner_key: &ApiKey) -> PortResult<(Tenancy, bool)>;
+
+    /// Finds a key by the hash of its text.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn find_api_key(&self, secret_hash: &[u8; 32]) -> PortResult<Option<ApiKey>>;
+
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn insert_api_key(&self, key: &ApiKey) -> PortResult<()>;
+
+    /// Adds a cluster. `Conflict` when its name is taken in the project.
+    ///
+    /// # Errors
+    /// As said; errors of the database.
+    async fn insert_cluster(&self, cluster: &Cluster) -> PortResult<()>;
+
+    /// Replaces what a person may change of a cluster: all but id, project and creation time. `Conflict` when its name is taken.
+    ///
+    /// # Errors
+    /// As said; errors of the database.
+    async fn update_cluster(&self, cluster: &Cluster) -> PortResult<()>;
+
+    /// Removes a cluster from service: its record is hidden from queries, its manual backups stay, its automatic ones expire now.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn remove_cluster(&self, cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<ClusterRemoval>;
+
+    /// Finds a cluster that was not removed.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn cluster(&self, cluster_id: ClusterId) -> PortResult<Option<Cluster>>;
+
+    /// Lists clusters by creation, newest first.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn clusters(&self, filter: &ClusterFilter, page: PageRequest) -> PortResult<Page<Cluster>>;
+
+    /// Adds a repository. `Conflict` when its name is taken in the project.
+    ///
+    /// # Errors
+    /// As said; errors of the database.
+    async fn insert_repository(&self, repository: &Repository) -> PortResult<()>;
+
+    /// Finds a repository.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn repository(&self, repository_id: RepositoryId) -> PortResult<Option<Repository>>;
+
+    /// Lists repositories by creation, newest first.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn repositories(
+        &self,
+        filter: &RepositoryFilter,
+        page: PageRequest,
+    ) -> PortResult<Page<Repository>>;
+
+    /// Writes a backup in status CREATING together with its pending job, or tells why not. The rule "one manual
+    /// backup pending or in progress per cluster" is guaranteed by a unique index here.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn insert_backup(&self, new: &NewBackup) -> PortResult<InsertOutcome>;
+
+    /// Adds a pending job that makes no backup.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn insert_job(&self, job: &Job) -> PortResult<()>;
+
+    /// Finds a backup.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn backup(&self, backup_id: BackupId) -> PortResult<Option<Backup>>;
+
+    /// What a finished backup showed of the cluster (without protobuf schemas); `None` until it is available.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn backup_contents(&self, backup_id: BackupId) -> PortResult<Option<Cut>>;
+
+    /// Lists backups by creation, newest first.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn backups(&self, filter: &BackupFilter, page: PageRequest) -> PortResult<Page<Backup>>;
+
+    /// The newest backups of a cluster in a repository with this status, newest first: where reusable objects are found.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn newest_backups(
+        &self,
+        cluster_id: ClusterId,
+        repository_id: RepositoryId,
+        status: BackupStatus,
+        limit: u32,
+    ) -> PortResult<Vec<BackupId>>;
+
+    /// Finds a job.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn job(&self, job_id: JobId) -> PortResult<Option<Job>>;
+
+    /// A job's states and phases, oldest first.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn job_events(&self, job_id: JobId) -> PortResult<Vec<JobEvent>>;
+
+    /// Lists jobs by creation, newest first.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> PortResult<Page<Job>>;
+
+    /// All jobs that have not ended, oldest first: what a starting server takes up again.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn open_jobs(&self) -> PortResult<Vec<Job>>;
+
+    /// Changes a job's state by the rules of [`JobState::transition`] and adds it to the history. Entering
+    /// `IN_PROGRESS` sets the start time (once) and counts an attempt; a final state sets the end time, and for a job
+    /// that was making a backup FAILED and CANCELED make the backup FAILED in the same transaction. Going to the
+    /// state it is in already changes nothing.
+    ///
+    /// # Errors
+    /// `Conflict` when the rules forbid it; errors of the database.
+    async fn transition_job(
+        &self,
+        job_id: JobId,
+        to: JobState,
+        reason: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job>;
+
+    /// Records phase and progress of a job; a new phase is added to the history.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn save_progress(
+        &self,
+        job_id: JobId,
+        phase: JobPhase,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<()>;
+
+    /// Makes a sealed backup AVAILABLE and its job SUCCESSFUL, in one transaction. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// `Conflict` when the job has ended otherwise; errors of the database.
+    async fn complete_backup(
+        &self,
+        job_id: JobId,
+        backup_id: BackupId,
+        facts: &BackupFacts,
+        contents: &Cut,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<(Backup, Job)>;
+
+    /// Ends a verify: keeps its report; the job becomes SUCCESSFUL when there was no failure, else FAILED with a
+    /// reason that counts the failures and names the first. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// `Conflict` when the job has ended otherwise; errors of the database.
+    async fn complete_verify(
+        &self,
+        job_id: JobId,
+        report: &VerifyReport,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job>;
+
+    /// The report of an ended verify job.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn verify_report(&self, job_id: JobId) -> PortResult<Option<VerifyReport>>;
+
+    /// Marks available backups whose time is over as DELETED, at most `limit`, and returns them. Their bytes stay.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn expire_backups(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<BackupId>>;
+}
+
+/// The organization and project that everything belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenancy {
+    /// Organization.
+    pub organization_id: OrganizationId,
+    /// Its name.
+    pub organization_name: String,
+    /// Project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub project_name: String,
+}
+
+/// What removing a cluster did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterRemoval {
+    /// It is removed.
+    Removed,
+    /// It has jobs that have not ended; cancel them or wait.
+    HasOpenJobs(Vec<JobId>),
+}
+
+/// A backup to be made, with the job that makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBackup {
+    /// The backup, in status CREATING.
+    pub backup: Backup,
+    /// The job, in state PENDING, referring to the backup.
+    pub job: Job,
+    /// Makes repeated requests give the same job.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What makes a repeated request recognizable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The caller's key; unique per cluster, for ever.
+    pub key: String,
+    /// Hash of what was asked for, to tell a repetition from another request under the same key.
+    pub request_hash: [u8; 32],
+}
+
+/// A backup with the job that makes or made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupWithJob {
+    /// The backup.
+    pub backup: Backup,
+    /// The job.
+    pub job: Job,
+}
+
+/// What became of a request for a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InsertOutcome {
+    /// Both rows are written.
+    Created,
+    /// A request with this idempotency key was accepted before.
+    Duplicate(Box<BackupWithJob>),
+    /// A request with this idempotency key asked for something else.
+    KeyReused(JobId),
+    /// Another manual backup of the cluster is pending or in progress.
+    Busy(JobId),
+}
+
+/// Position in a list: creation time and id of the last entry seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SortKey {
+    /// Creation time.
+    pub created_at: DateTime<Utc>,
+    /// Id.
+    pub id: Uuid,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Entries wanted, 1 to [`PageRequest::LIMIT_MAX`].
+    pub limit: u32,
+    /// The entry after which the page begins; `None` is the beginning.
+    pub after: Option<SortKey>,
+}
+
+impl PageRequest {
+    /// Most entries of a page.
+    pub const LIMIT_MAX: u32 = 200;
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// Whether there are more after them.
+    pub has_more: bool,
+}
+
+/// Which clusters to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterFilter {
+    /// Only of these projects.
+    pub project_ids: Option<Vec<ProjectId>>,
+    /// Only whose name contains this, without regard to case.
+    pub name_contains: Option<String>,
+}
+
+/// Which repositories to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepositoryFilter {
+    /// Only of these projects.
+    pub project_ids: Option<Vec<ProjectId>>,
+}
+
+/// Which backups to list. DELETED ones are listed only when asked for by status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackupFilter {
+    /// Only of these projects.
+    pub project_ids: Option<Vec<ProjectId>>,
+    /// Only of this cluster.
+    pub cluster_id: Option<ClusterId>,
+    /// Only with this status.
+    pub status: Option<BackupStatus>,
+    /// Only of this kind.
+    pub backup_type: Option<BackupType>,
+    /// Only made this way.
+    pub creation_method: Option<CreationMethod>,
+    /// Only asked for at or after.
+    pub created_from: Option<DateTime<Utc>>,
+    /// Only asked for before.
+    pub created_before: Option<DateTime<Utc>>,
+    /// Only whose name contains this, without regard to case.
+    pub name_contains: Option<String>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only of these projects.
+    pub project_ids: Option<Vec<ProjectId>>,
+    /// Only of this cluster.
+    pub cluster_id: Option<ClusterId>,
+    /// Only in these states.
+    pub states: Option<Vec<JobState>>,
+    /// Only of this type.
+    pub job_type: Option<JobType>,
+    /// Only asked for at or after.
+    pub created_from: Option<DateTime<Utc>>,
+    /// Only asked for before.
+    pub created_before: Option<DateTime<Utc>>,
+}
