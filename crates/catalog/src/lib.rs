@@ -1,1 +1,72 @@
-//! Placeholder.
+//! The catalog: the database of clusters, repositories, backups, jobs and keys, on SQLite or PostgreSQL.
+//!
+//! The port and its contracts are in [`milvault_domain::ports::Catalog`]. The SQL is written once (`clusters`, `backups`,
+//! `jobs`, `completion`, `tenancy`); `sqlite` and `postgres` only connect, take the catalog for this server and run
+//! statements. sqlx stays inside this crate. The tables are in `schema/sql`.
+//!
+//! Invariants: one server per catalog; every method is one transaction; configuration with secrets is encrypted before
+//! it reaches a statement; no text from outside ever becomes part of a statement.
+
+mod backups;
+mod catalog;
+mod clusters;
+mod completion;
+#[cfg(feature = "contract")]
+pub mod contract;
+mod database;
+mod error;
+mod jobs;
+mod model;
+mod page;
+mod postgres;
+#[cfg(test)]
+mod query_plans;
+mod seal;
+mod sqlite;
+mod tenancy;
+
+pub use seal::Sealer;
+
+use catalog::SqlCatalog;
+use database::Database;
+use milvault_domain::ports::{Catalog, PortError, PortErrorKind, PortResult};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Opens the catalog, makes it where there is none, and brings its schema up to date.
+///
+/// - `sqlite:///absolute/path.db`: a file, with others beside it whose names begin the same;
+/// - `sqlite::memory:`: nothing that stays; for tests;
+/// - `postgres://user:password@host:port/database`: a database that exists and may be empty.
+///
+/// The catalog belongs to the caller until it is dropped.
+///
+/// # Errors
+/// `InvalidInput` for other URLs; `Conflict` when another server uses the catalog; `PermissionDenied` when the sealer has
+/// another key than the one the catalog was made with; `Unsupported` when a newer Milvault wrote the catalog; errors of
+/// the database. No error contains the URL's password.
+pub async fn open(url: &str, sealer: Sealer) -> PortResult<Arc<dyn Catalog>> {
+    Ok(Arc::new(SqlCatalog::new(open_database(url).await?, sealer).await?))
+}
+
+async fn open_database(url: &str) -> PortResult<Box<dyn Database>> {
+    if url == "sqlite::memory:" {
+        return Ok(Box::new(sqlite::SqliteDatabase::open_in_memory().await?));
+    }
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        if !path.starts_with('/') || path.contains('?') {
+            return Err(PortError::new(
+                PortErrorKind::InvalidInput,
+                format!("`{url}` must have the form `sqlite:///absolute/path.db`"),
+            ));
+        }
+        return Ok(Box::new(sqlite::SqliteDatabase::open(Path::new(path)).await?));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Box::new(postgres::PostgresDatabase::open(url).await?));
+    }
+    Err(PortError::new(
+        PortErrorKind::InvalidInput,
+        "the catalog's URL must begin with `sqlite://` or `postgres://`",
+    ))
+}

@@ -372,6 +372,8 @@ pub struct JobFilter {
     pub project_ids: Option<Vec<ProjectId>>,
     /// Only of this cluster.
     pub cluster_id: Option<ClusterId>,
+    /// Only about this backup.
+    pub backup_id: Option<BackupId>,
     /// Only in these states.
     pub states: Option<Vec<JobState>>,
     /// Only of this type.

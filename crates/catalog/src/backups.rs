@@ -1,0 +1,298 @@
+//! Backups: their rows, what they contain, and how they are asked for, listed and expired.
+
+use crate::clusters::lock_active;
+use crate::database::{Dialect, Record, Statement, Transaction};
+use crate::error::corrupt;
+use crate::jobs;
+use crate::model::{
+    CREATED_BY_CHARS_MAX, Spelled, bounded, count, figure, folded, from_json, id, optional_microseconds,
+    optional_time, spelled, time, to_json,
+};
+use crate::page::ListQuery;
+use chrono::{DateTime, Utc};
+use milvault_domain::backup::{Backup, BackupFacts, BackupStatus, CreationMethod};
+use milvault_domain::error::DESCRIPTION_CHARS_MAX;
+use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
+use milvault_domain::job::{JobState, JobType};
+use milvault_domain::milvus::Cut;
+use milvault_domain::ports::{
+    BackupFilter, BackupWithJob, Idempotency, InsertOutcome, NewBackup, PageRequest, PortError,
+    PortErrorKind, PortResult,
+};
+
+/// Longest idempotency key, in characters: it is part of an index.
+const IDEMPOTENCY_KEY_CHARS_MAX: usize = 256;
+
+/// Writes a new backup and its job, unless the request was made before or another manual backup is open. The lock on
+/// the cluster's row puts requests for one cluster in a row; the unique index guarantees the rule whatever happens.
+pub(crate) async fn insert_with_job(
+    transaction: &mut dyn Transaction,
+    dialect: Dialect,
+    new: &NewBackup,
+) -> PortResult<InsertOutcome> {
+    check_new(new)?;
+    let cluster_id = new.backup.cluster_id;
+    lock_active(transaction, dialect, cluster_id).await?;
+    if let Some(idempotency) = &new.idempotency
+        && let Some(outcome) = find_earlier(transaction, cluster_id, idempotency).await?
+    {
+        return Ok(outcome);
+    }
+    if new.backup.creation_method == CreationMethod::Manual
+        && let Some(mut row) = transaction.query(select_open_manual(cluster_id)).await?.pop()
+    {
+        return Ok(InsertOutcome::Busy(id(&row.text("id")?)?));
+    }
+    transaction.execute(insert(&new.backup)?).await?;
+    jobs::insert_with_event(transaction, &new.job, Some(new.backup.creation_method)).await?;
+    if let Some(idempotency) = &new.idempotency {
+        transaction
+            .execute(Statement::insert(
+                "idempotency_keys",
+                [
+                    ("cluster_id", cluster_id.to_string().into()),
+                    ("key", idempotency.key.as_str().into()),
+                    ("request_hash", idempotency.request_hash.as_slice().into()),
+                    ("job_id", new.job.id.to_string().into()),
+                ],
+            ))
+            .await?;
+    }
+    Ok(InsertOutcome::Created)
+}
+
+/// The job of the cluster's open manual backup.
+pub(crate) fn select_open_manual(cluster_id: ClusterId) -> Statement {
+    Statement::new("SELECT id FROM jobs WHERE cluster_id = ")
+        .bind(cluster_id.to_string())
+        .push(" AND creation_method = 'MANUAL' AND ")
+        .push(jobs::OPEN_STATES)
+}
+
+fn check_new(new: &NewBackup) -> PortResult<()> {
+    let (backup, job) = (&new.backup, &new.job);
+    let fits = backup.status == BackupStatus::Creating
+        && backup.facts.is_none()
+        && job.state == JobState::Pending
+        && job.job_type == JobType::Backup
+        && job.backup_id == Some(backup.id)
+        && job.cluster_id == backup.cluster_id
+        && job.project_id == backup.project_id;
+    if !fits {
+        return Err(PortError::new(
+            PortErrorKind::InvalidInput,
+            format!("backup {} must be CREATING, its job PENDING, and both of one cluster", backup.id),
+        ));
+    }
+    let key_chars = new.idempotency.as_ref().map_or(1, |idempotency| idempotency.key.chars().count());
+    if !(1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key_chars) {
+        return Err(PortError::new(
+            PortErrorKind::InvalidInput,
+            format!("idempotencyKey must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, got {key_chars}"),
+        ));
+    }
+    Ok(())
+}
+
+async fn find_earlier(
+    transaction: &mut dyn Transaction,
+    cluster_id: ClusterId,
+    idempotency: &Idempotency,
+) -> PortResult<Option<InsertOutcome>> {
+    let statement = Statement::new("SELECT * FROM idempotency_keys WHERE cluster_id = ")
+        .bind(cluster_id.to_string())
+        .push(" AND key = ")
+        .bind(idempotency.key.as_str());
+    let Some(mut row) = transaction.query(statement).await?.pop() else { return Ok(None) };
+    let job_id: JobId = id(&row.text("job_id")?)?;
+    if row.hash("request_hash")? != idempotency.request_hash {
+        return Ok(Some(InsertOutcome::KeyReused(job_id)));
+    }
+    let job = jobs::load(transaction, jobs::select(job_id)).await?.ok_or_else(|| jobs::not_found(job_id))?;
+    let backup_id = job.backup_id.ok_or_else(|| corrupt(format_args!("job {job_id} has no backup")))?;
+    let backup = load(transaction, backup_id).await?;
+    Ok(Some(InsertOutcome::Duplicate(Box::new(BackupWithJob { backup, job }))))
+}
+
+fn insert(backup: &Backup) -> PortResult<Statement> {
+    Ok(Statement::insert(
+        "backups",
+        [
+            ("id", backup.id.to_string().into()),
+            ("project_id", backup.project_id.to_string().into()),
+            ("cluster_id", backup.cluster_id.to_string().into()),
+            ("cluster_name", backup.cluster_name.as_str().into()),
+            ("repository_id", backup.repository_id.to_string().into()),
+            ("name", backup.name.as_str().into()),
+            ("name_folded", folded(&backup.name).into()),
+            ("description", bounded(&backup.description, DESCRIPTION_CHARS_MAX).into()),
+            ("scope", to_json(&backup.scope)?.into()),
+            ("backup_type", backup.scope.backup_type().spelling().into()),
+            ("creation_method", backup.creation_method.spelling().into()),
+            ("status", backup.status.spelling().into()),
+            ("created_by", bounded(&backup.created_by, CREATED_BY_CHARS_MAX).into()),
+            ("created_at_us", backup.created_at.timestamp_micros().into()),
+            ("expires_at_us", optional_microseconds(backup.expires_at).into()),
+        ],
+    ))
+}
+
+/// Makes a backup available, with what it consists of.
+pub(crate) fn make_available(
+    backup_id: BackupId,
+    facts: &BackupFacts,
+    now: DateTime<Utc>,
+) -> PortResult<Statement> {
+    Ok(Statement::update(
+        "backups",
+        [
+            ("status", BackupStatus::Available.spelling().into()),
+            ("completed_at_us", now.timestamp_micros().into()),
+            ("cut_at_us", facts.cut_at.timestamp_micros().into()),
+            ("milvus_version", facts.milvus_version.as_str().into()),
+            ("logical_bytes", figure("logical bytes", facts.logical_bytes)?.into()),
+            ("newly_stored_bytes", figure("newly stored bytes", facts.newly_stored_bytes)?.into()),
+            ("object_count", figure("object count", facts.object_count)?.into()),
+            ("reused_object_count", figure("reused object count", facts.reused_object_count)?.into()),
+            ("row_count", figure("row count", facts.row_count)?.into()),
+            ("collection_count", i64::from(facts.collection_count).into()),
+        ],
+    )
+    .push("status = 'CREATING' AND id = ")
+    .bind(backup_id.to_string()))
+}
+
+/// Marks a backup whose job did not end well.
+pub(crate) fn make_failed(backup_id: BackupId) -> Statement {
+    Statement::update("backups", [("status", BackupStatus::Failed.spelling().into())])
+        .push("status = 'CREATING' AND id = ")
+        .bind(backup_id.to_string())
+}
+
+/// What a backup showed of its cluster, as JSON. Schemas as Milvus encodes them stay in the manifest: they are for
+/// restores, and would be most of the text.
+pub(crate) fn contents_json(contents: &Cut) -> PortResult<String> {
+    let mut contents = contents.clone();
+    for collection in contents.databases.iter_mut().flat_map(|database| &mut database.collections) {
+        collection.schema_proto = Vec::new();
+    }
+    to_json(&contents)
+}
+
+pub(crate) fn insert_contents(backup_id: BackupId, json: String) -> Statement {
+    Statement::insert("backup_contents", [("backup_id", backup_id.to_string().into()), ("cut", json.into())])
+}
+
+pub(crate) fn select_contents(backup_id: BackupId) -> Statement {
+    Statement::new("SELECT cut FROM backup_contents WHERE backup_id = ").bind(backup_id.to_string())
+}
+
+pub(crate) fn read_contents(row: &mut Record) -> PortResult<Cut> {
+    from_json(&row.text("cut")?)
+}
+
+/// Reads a backup that must exist, inside a transaction.
+pub(crate) async fn load(transaction: &mut dyn Transaction, backup_id: BackupId) -> PortResult<Backup> {
+    match transaction.query(select(backup_id)).await?.pop() {
+        Some(mut row) => read(&mut row),
+        None => Err(PortError::new(PortErrorKind::NotFound, format!("backup {backup_id} does not exist"))),
+    }
+}
+
+pub(crate) fn select(backup_id: BackupId) -> Statement {
+    Statement::new("SELECT * FROM backups WHERE id = ").bind(backup_id.to_string())
+}
+
+pub(crate) fn list(
+    dialect: Dialect,
+    filter: &BackupFilter,
+    page: PageRequest,
+) -> PortResult<Option<Statement>> {
+    let query = ListQuery::new("SELECT * FROM backups WHERE 1 = 1", BackupId::PREFIX)
+        .in_projects(filter.project_ids.as_deref())?
+        .and("cluster_id = ", filter.cluster_id.map(|id| id.to_string()))
+        .and("status = ", filter.status.map(Spelled::spelling))
+        .and("backup_type = ", filter.backup_type.map(Spelled::spelling))
+        .and("creation_method = ", filter.creation_method.map(Spelled::spelling))
+        .and("created_at_us >= ", filter.created_from.map(|time| time.timestamp_micros()))
+        .and("created_at_us < ", filter.created_before.map(|time| time.timestamp_micros()))
+        .name_contains(dialect.position_function, filter.name_contains.as_deref());
+    // Spelled as in the partial indexes, or they would not be used.
+    let query = if filter.status.is_none() { query.and_always("status <> 'DELETED'") } else { query };
+    query.page(page)
+}
+
+pub(crate) fn newest(
+    cluster_id: ClusterId,
+    repository_id: RepositoryId,
+    status: BackupStatus,
+    limit: u32,
+) -> Statement {
+    Statement::new("SELECT id FROM backups WHERE cluster_id = ")
+        .bind(cluster_id.to_string())
+        .push(" AND repository_id = ")
+        .bind(repository_id.to_string())
+        .push(" AND status = ")
+        .bind(status.spelling())
+        .push(" ORDER BY created_at_us DESC, id DESC LIMIT ")
+        .bind(i64::from(limit))
+}
+
+/// Finds the backups to expire, earliest first, and locks them until the transaction ends.
+pub(crate) fn select_expired(dialect: Dialect, now: DateTime<Utc>, limit: u32) -> Statement {
+    Statement::new("SELECT id FROM backups WHERE status = 'AVAILABLE' AND expires_at_us IS NOT NULL AND expires_at_us <= ")
+        .bind(now.timestamp_micros())
+        .push(" ORDER BY expires_at_us, id LIMIT ")
+        .bind(i64::from(limit))
+        .push(dialect.lock_rows)
+}
+
+pub(crate) fn make_deleted(backup_id: BackupId, now: DateTime<Utc>) -> Statement {
+    Statement::update(
+        "backups",
+        [
+            ("status", BackupStatus::Deleted.spelling().into()),
+            ("deleted_at_us", now.timestamp_micros().into()),
+        ],
+    )
+    .push("id = ")
+    .bind(backup_id.to_string())
+}
+
+pub(crate) fn read_id(row: &mut Record) -> PortResult<BackupId> {
+    id(&row.text("id")?)
+}
+
+pub(crate) fn read(row: &mut Record) -> PortResult<Backup> {
+    Ok(Backup {
+        id: read_id(row)?,
+        project_id: id(&row.text("project_id")?)?,
+        cluster_id: id(&row.text("cluster_id")?)?,
+        cluster_name: row.text("cluster_name")?,
+        repository_id: id(&row.text("repository_id")?)?,
+        name: row.text("name")?,
+        description: row.text("description")?,
+        scope: from_json(&row.text("scope")?)?,
+        creation_method: spelled(&row.text("creation_method")?)?,
+        status: spelled(&row.text("status")?)?,
+        created_by: row.text("created_by")?,
+        created_at: time(row.integer("created_at_us")?)?,
+        completed_at: optional_time(row.optional_integer("completed_at_us")?)?,
+        expires_at: optional_time(row.optional_integer("expires_at_us")?)?,
+        facts: read_facts(row)?,
+    })
+}
+
+fn read_facts(row: &mut Record) -> PortResult<Option<BackupFacts>> {
+    let Some(cut_at) = row.optional_integer("cut_at_us")? else { return Ok(None) };
+    Ok(Some(BackupFacts {
+        cut_at: time(cut_at)?,
+        milvus_version: row.text("milvus_version")?,
+        logical_bytes: count(row.integer("logical_bytes")?)?,
+        newly_stored_bytes: count(row.integer("newly_stored_bytes")?)?,
+        object_count: count(row.integer("object_count")?)?,
+        reused_object_count: count(row.integer("reused_object_count")?)?,
+        row_count: count(row.integer("row_count")?)?,
+        collection_count: count(row.integer("collection_count")?)?,
+    }))
+}

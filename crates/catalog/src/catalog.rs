@@ -1,0 +1,289 @@
+//! The port, put together: each method is one statement or one transaction.
+
+use crate::completion::{self, SealedBackup};
+use crate::database::{Database, Record, Statement, Transaction};
+use crate::page::read_page;
+use crate::seal::Sealer;
+use crate::{backups, clusters, jobs, tenancy};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use milvault_domain::access::ApiKey;
+use milvault_domain::backup::{Backup, BackupFacts, BackupStatus};
+use milvault_domain::cluster::Cluster;
+use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
+use milvault_domain::job::{Job, JobEvent, JobPhase, JobState};
+use milvault_domain::milvus::Cut;
+use milvault_domain::ports::{
+    BackupFilter, Catalog, ClusterFilter, ClusterRemoval, InsertOutcome, JobFilter, NewBackup, Page,
+    PageRequest, PortResult, RepositoryFilter, Tenancy, VerifyReport,
+};
+use milvault_domain::progress::Progress;
+use milvault_domain::repository::Repository;
+
+/// The catalog on either database.
+pub(crate) struct SqlCatalog {
+    database: Box<dyn Database>,
+    sealer: Sealer,
+}
+
+impl SqlCatalog {
+    /// Takes the database, after checking that the key is the one that its secrets are sealed with.
+    pub(crate) async fn new(database: Box<dyn Database>, sealer: Sealer) -> PortResult<Self> {
+        let catalog = Self { database, sealer };
+        catalog.check_sealing_key().await?;
+        Ok(catalog)
+    }
+
+    async fn check_sealing_key(&self) -> PortResult<()> {
+        let stored = self.database.read(Statement::new("SELECT key_id FROM sealing_key")).await?;
+        if let Some(mut row) = stored.into_iter().next() {
+            return self.sealer.check_key_id(&row.text("key_id")?);
+        }
+        let columns = [("singleton", 1.into()), ("key_id", self.sealer.key_id().into())];
+        self.write(Statement::insert("sealing_key", columns)).await?;
+        Ok(())
+    }
+
+    /// Runs one reading statement for one entry.
+    async fn find<T>(
+        &self,
+        statement: Statement,
+        read: impl Fn(&mut Record) -> PortResult<T> + Send,
+    ) -> PortResult<Option<T>> {
+        self.database.read(statement).await?.first_mut().map(read).transpose()
+    }
+
+    /// Runs one reading statement for a page; without a statement the page is empty.
+    async fn list<T>(
+        &self,
+        statement: Option<Statement>,
+        page: PageRequest,
+        read: impl Fn(&mut Record) -> PortResult<T> + Send,
+    ) -> PortResult<Page<T>> {
+        match statement {
+            Some(statement) => read_page(self.database.read(statement).await?, page.limit, read),
+            None => Ok(Page { items: Vec::new(), has_more: false }),
+        }
+    }
+
+    /// Runs one writing statement and returns how many rows it touched.
+    async fn write(&self, statement: Statement) -> PortResult<u64> {
+        let mut transaction = self.begin().await?;
+        let rows = transaction.execute(statement).await?;
+        transaction.commit().await?;
+        Ok(rows)
+    }
+
+    async fn begin(&self) -> PortResult<Box<dyn Transaction>> {
+        self.database.begin().await
+    }
+}
+
+#[async_trait]
+impl Catalog for SqlCatalog {
+    async fn ping(&self) -> PortResult<()> {
+        self.database.ping().await
+    }
+
+    async fn ensure_tenancy(&self, tenancy: &Tenancy, owner_key: &ApiKey) -> PortResult<(Tenancy, bool)> {
+        let mut transaction = self.begin().await?;
+        if let Some(lock) = self.database.dialect().lock_organizations {
+            transaction.execute(Statement::new(lock)).await?;
+        }
+        let found = tenancy::ensure(&mut *transaction, tenancy, owner_key).await?;
+        transaction.commit().await?;
+        Ok(found)
+    }
+
+    async fn find_api_key(&self, secret_hash: &[u8; 32]) -> PortResult<Option<ApiKey>> {
+        tenancy::read_key(self.database.read(tenancy::select_key(secret_hash)).await?)
+    }
+
+    async fn insert_api_key(&self, key: &ApiKey) -> PortResult<()> {
+        let mut transaction = self.begin().await?;
+        tenancy::insert_key(&mut *transaction, key).await?;
+        transaction.commit().await
+    }
+
+    async fn insert_cluster(&self, cluster: &Cluster) -> PortResult<()> {
+        self.write(clusters::insert(&self.sealer, cluster)?)
+            .await
+            .map_err(|error| clusters::name_taken("cluster", &cluster.name, error))?;
+        Ok(())
+    }
+
+    async fn update_cluster(&self, cluster: &Cluster) -> PortResult<()> {
+        let rows = self
+            .write(clusters::update(&self.sealer, cluster)?)
+            .await
+            .map_err(|error| clusters::name_taken("cluster", &cluster.name, error))?;
+        if rows == 0 { Err(clusters::not_found(cluster.id)) } else { Ok(()) }
+    }
+
+    async fn remove_cluster(&self, cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<ClusterRemoval> {
+        let mut transaction = self.begin().await?;
+        let removal = clusters::remove(&mut *transaction, self.database.dialect(), cluster_id, now).await?;
+        transaction.commit().await?;
+        Ok(removal)
+    }
+
+    async fn cluster(&self, cluster_id: ClusterId) -> PortResult<Option<Cluster>> {
+        self.find(clusters::select(cluster_id), |row| clusters::read(&self.sealer, row)).await
+    }
+
+    async fn clusters(&self, filter: &ClusterFilter, page: PageRequest) -> PortResult<Page<Cluster>> {
+        let statement = clusters::list(self.database.dialect(), filter, page)?;
+        self.list(statement, page, |row| clusters::read(&self.sealer, row)).await
+    }
+
+    async fn insert_repository(&self, repository: &Repository) -> PortResult<()> {
+        self.write(clusters::insert_repository(&self.sealer, repository)?)
+            .await
+            .map_err(|error| clusters::name_taken("repository", &repository.name, error))?;
+        Ok(())
+    }
+
+    async fn repository(&self, repository_id: RepositoryId) -> PortResult<Option<Repository>> {
+        let statement = clusters::select_repository(repository_id);
+        self.find(statement, |row| clusters::read_repository(&self.sealer, row)).await
+    }
+
+    async fn repositories(
+        &self,
+        filter: &RepositoryFilter,
+        page: PageRequest,
+    ) -> PortResult<Page<Repository>> {
+        let statement = clusters::list_repositories(filter, page)?;
+        self.list(statement, page, |row| clusters::read_repository(&self.sealer, row)).await
+    }
+
+    async fn insert_backup(&self, new: &NewBackup) -> PortResult<InsertOutcome> {
+        let mut transaction = self.begin().await?;
+        let outcome = backups::insert_with_job(&mut *transaction, self.database.dialect(), new).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    async fn insert_job(&self, job: &Job) -> PortResult<()> {
+        let mut transaction = self.begin().await?;
+        jobs::insert_other(&mut *transaction, self.database.dialect(), job).await?;
+        transaction.commit().await
+    }
+
+    async fn backup(&self, backup_id: BackupId) -> PortResult<Option<Backup>> {
+        self.find(backups::select(backup_id), backups::read).await
+    }
+
+    async fn backup_contents(&self, backup_id: BackupId) -> PortResult<Option<Cut>> {
+        self.find(backups::select_contents(backup_id), backups::read_contents).await
+    }
+
+    async fn backups(&self, filter: &BackupFilter, page: PageRequest) -> PortResult<Page<Backup>> {
+        let statement = backups::list(self.database.dialect(), filter, page)?;
+        self.list(statement, page, backups::read).await
+    }
+
+    async fn newest_backups(
+        &self,
+        cluster_id: ClusterId,
+        repository_id: RepositoryId,
+        status: BackupStatus,
+        limit: u32,
+    ) -> PortResult<Vec<BackupId>> {
+        let mut rows = self.database.read(backups::newest(cluster_id, repository_id, status, limit)).await?;
+        rows.iter_mut().map(backups::read_id).collect()
+    }
+
+    async fn job(&self, job_id: JobId) -> PortResult<Option<Job>> {
+        self.find(jobs::select(job_id), jobs::read).await
+    }
+
+    async fn job_events(&self, job_id: JobId) -> PortResult<Vec<JobEvent>> {
+        let mut latest_first = self.database.read(jobs::select_events(job_id)).await?;
+        latest_first.iter_mut().rev().map(jobs::read_event).collect()
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> PortResult<Page<Job>> {
+        self.list(jobs::list(filter, page)?, page, jobs::read).await
+    }
+
+    async fn open_jobs(&self) -> PortResult<Vec<Job>> {
+        self.database.read(jobs::select_open()).await?.iter_mut().map(jobs::read).collect()
+    }
+
+    async fn transition_job(
+        &self,
+        job_id: JobId,
+        to: JobState,
+        reason: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job> {
+        let mut transaction = self.begin().await?;
+        let dialect = self.database.dialect();
+        let job = jobs::transition(&mut *transaction, dialect, job_id, to, reason, now).await?;
+        transaction.commit().await?;
+        Ok(job)
+    }
+
+    async fn save_progress(
+        &self,
+        job_id: JobId,
+        phase: JobPhase,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<()> {
+        let mut transaction = self.begin().await?;
+        let dialect = self.database.dialect();
+        jobs::save_progress(&mut *transaction, dialect, job_id, phase, progress, now).await?;
+        transaction.commit().await
+    }
+
+    async fn complete_backup(
+        &self,
+        job_id: JobId,
+        backup_id: BackupId,
+        facts: &BackupFacts,
+        contents: &Cut,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<(Backup, Job)> {
+        let contents_json = backups::contents_json(contents)?;
+        let sealed = SealedBackup { job_id, backup_id, facts, contents_json, progress };
+        let mut transaction = self.begin().await?;
+        let dialect = self.database.dialect();
+        let completed = completion::complete_backup(&mut *transaction, dialect, sealed, now).await?;
+        transaction.commit().await?;
+        Ok(completed)
+    }
+
+    async fn complete_verify(
+        &self,
+        job_id: JobId,
+        report: &VerifyReport,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job> {
+        let mut transaction = self.begin().await?;
+        let dialect = self.database.dialect();
+        let job =
+            completion::complete_verify(&mut *transaction, dialect, job_id, report, progress, now).await?;
+        transaction.commit().await?;
+        Ok(job)
+    }
+
+    async fn verify_report(&self, job_id: JobId) -> PortResult<Option<VerifyReport>> {
+        self.find(completion::select_report(job_id), completion::read_report).await
+    }
+
+    async fn expire_backups(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<BackupId>> {
+        let mut transaction = self.begin().await?;
+        let expired = backups::select_expired(self.database.dialect(), now, limit);
+        let mut rows = transaction.query(expired).await?;
+        let backup_ids = rows.iter_mut().map(backups::read_id).collect::<PortResult<Vec<_>>>()?;
+        for backup_id in &backup_ids {
+            transaction.execute(backups::make_deleted(*backup_id, now)).await?;
+        }
+        transaction.commit().await?;
+        Ok(backup_ids)
+    }
+}

@@ -1,0 +1,85 @@
+//! What every catalog must do: the contracts of [`milvault_domain::ports::Catalog`] as cases that run against a real
+//! database. Each case gets a new, empty database.
+//!
+//! A case is a private function that its module lists in `cases!`; one that is not listed is dead code, which the
+//! lints refuse.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
+mod clusters;
+mod completion;
+mod filters;
+mod lists;
+mod ownership;
+mod requests;
+mod retention;
+mod samples;
+mod tenancy;
+mod transitions;
+
+use crate::Sealer;
+use async_trait::async_trait;
+use milvault_domain::ports::{Catalog, PortResult};
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A database that a case uses alone.
+#[async_trait]
+pub trait Home: Send + Sync {
+    /// Opens the catalog in it.
+    async fn open(&self, sealer: Sealer) -> PortResult<Arc<dyn Catalog>>;
+
+    /// Everything that the database holds, as somebody would find it who has a copy of it.
+    async fn raw_contents(&self) -> Vec<u8>;
+
+    /// Removes it.
+    async fn remove(&self);
+}
+
+type CaseFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Case {
+    name: &'static str,
+    run: fn(Arc<dyn Home>) -> CaseFuture,
+}
+
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        pub(super) const CASES: &[super::Case] = &[$(super::Case {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            run: |home| Box::pin($name(home)),
+        }),+];
+    };
+}
+use cases;
+
+const MODULES: &[&[Case]] = &[
+    tenancy::CASES,
+    clusters::CASES,
+    requests::CASES,
+    transitions::CASES,
+    completion::CASES,
+    lists::CASES,
+    filters::CASES,
+    retention::CASES,
+    ownership::CASES,
+];
+
+/// Runs all cases, each on a database of its own.
+///
+/// # Panics
+/// Names the cases that failed.
+pub async fn run<H, F>(make_home: impl Fn() -> F)
+where
+    H: Home + 'static,
+    F: Future<Output = H>,
+{
+    let mut failed = Vec::new();
+    for case in MODULES.iter().copied().flatten() {
+        let home: Arc<dyn Home> = Arc::new(make_home().await);
+        let outcome = tokio::spawn((case.run)(Arc::clone(&home))).await;
+        home.remove().await;
+        println!("{} ... {}", case.name, if outcome.is_ok() { "ok" } else { "FAILED" });
+        failed.extend(outcome.is_err().then_some(case.name));
+    }
+    assert!(failed.is_empty(), "failed cases: {failed:#?}");
+}

@@ -1,0 +1,134 @@
+//! The contract suite on a real PostgreSQL, whose superuser URL is in `MILVAULT_TEST_POSTGRES_URL`. Each case makes a
+//! database of its own there and removes it.
+//!
+//! Run with `cargo test -p milvault-catalog --features postgres-tests --test contract_postgres`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
+use async_trait::async_trait;
+use milvault_catalog::contract::{Home, run};
+use milvault_catalog::{Sealer, open};
+use milvault_domain::ports::{Catalog, PortErrorKind, PortResult};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+struct PostgresHome {
+    database: String,
+}
+
+fn server_url() -> String {
+    std::env::var("MILVAULT_TEST_POSTGRES_URL").expect(
+        "MILVAULT_TEST_POSTGRES_URL is not set; start a PostgreSQL and give its superuser URL, such as postgres://postgres@127.0.0.1:5432/postgres",
+    )
+}
+
+impl PostgresHome {
+    async fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let database = format!("milvault_test_{}_{number}", std::process::id());
+        let home = Self { database };
+        // One may be left of a run that was killed.
+        home.at_server(&format!("DROP DATABASE IF EXISTS {}", home.database)).await;
+        home.at_server(&format!("CREATE DATABASE {}", home.database)).await;
+        home
+    }
+
+    async fn at_server(&self, statement: &str) {
+        let mut connection = PgConnection::connect(&server_url()).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn connect(&self) -> PgConnection {
+        PgConnectOptions::from_str(&server_url()).unwrap().database(&self.database).connect().await.unwrap()
+    }
+
+    fn url(&self) -> String {
+        let url = server_url();
+        let (server, _) = url.rsplit_once('/').expect("the URL names a database");
+        format!("{server}/{}", self.database)
+    }
+}
+
+#[async_trait]
+impl Home for PostgresHome {
+    async fn open(&self, sealer: Sealer) -> PortResult<Arc<dyn Catalog>> {
+        open(&self.url(), sealer).await
+    }
+
+    async fn raw_contents(&self) -> Vec<u8> {
+        let mut connection = self.connect().await;
+        let tables = sqlx::query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let mut contents = Vec::new();
+        for table in tables {
+            let table: String = table.get(0);
+            let statement = format!("SELECT {table}::text FROM {table}");
+            for row in sqlx::query(AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap() {
+                contents.extend(row.get::<String, _>(0).into_bytes());
+            }
+        }
+        contents
+    }
+
+    async fn remove(&self) {
+        self.at_server(&format!("DROP DATABASE {} WITH (FORCE)", self.database)).await;
+    }
+}
+
+fn sealer() -> Sealer {
+    Sealer::from_key_bytes([7; 32])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_keeps_the_contract() {
+    run(PostgresHome::new).await;
+}
+
+#[tokio::test]
+async fn a_lost_lock_is_reported_and_taken_again() {
+    let home = PostgresHome::new().await;
+    let catalog = home.open(sealer()).await.unwrap();
+    let mut connection = home.connect().await;
+    let end_lock_holder = "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks \
+        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+    sqlx::query(end_lock_holder).execute(&mut connection).await.unwrap();
+    let error = catalog.ping().await.unwrap_err();
+    assert_eq!(error.kind(), PortErrorKind::Unavailable);
+    assert!(error.to_string().contains("taken again"), "{error}");
+    catalog.ping().await.unwrap();
+    assert_eq!(home.open(sealer()).await.err().unwrap().kind(), PortErrorKind::Conflict);
+
+    // Another server is quicker.
+    sqlx::query(end_lock_holder).execute(&mut connection).await.unwrap();
+    let other = home.open(sealer()).await.unwrap();
+    assert_eq!(catalog.ping().await.unwrap_err().kind(), PortErrorKind::Conflict);
+    other.ping().await.unwrap();
+    drop(other);
+    assert_eq!(catalog.ping().await.unwrap_err().kind(), PortErrorKind::Unavailable);
+    catalog.ping().await.unwrap();
+    drop((catalog, connection));
+    home.remove().await;
+}
+
+#[tokio::test]
+async fn the_password_stays_out_of_errors() {
+    let server = PgConnectOptions::from_str(&server_url()).unwrap();
+    let address = format!("{}:{}", server.get_host(), server.get_port());
+    for url in [
+        format!("postgres://postgres:hunter2@{address}/missing_database"),
+        format!("postgres://nobody:hunter2@{address}/postgres"),
+        String::from("postgres://postgres:hunter2@127.0.0.1:1/postgres"),
+    ] {
+        let error = open(&url, sealer()).await.err().unwrap();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(error.to_string().contains("PostgreSQL 127.0.0.1:"), "{error}");
+    }
+}

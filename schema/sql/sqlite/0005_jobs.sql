@@ -1,0 +1,65 @@
+-- Jobs with their history, the reports of verify jobs, and what makes repeated requests recognizable.
+
+CREATE TABLE jobs (
+    id              TEXT    NOT NULL PRIMARY KEY,
+    project_id      TEXT    NOT NULL REFERENCES projects (id),
+    cluster_id      TEXT    NOT NULL REFERENCES clusters (id),
+    job_type        TEXT    NOT NULL CHECK (job_type IN ('BACKUP', 'VERIFY')),
+    state           TEXT    NOT NULL CHECK (state IN
+        ('PENDING', 'IN_PROGRESS', 'CANCELING', 'SUCCESSFUL', 'FAILED', 'CANCELED')),
+    phase           TEXT    CHECK (phase IN ('CUT', 'PLAN', 'COPY', 'SEAL', 'VERIFY')),
+    description     TEXT    NOT NULL,
+    created_by      TEXT    NOT NULL,
+    created_at_us   INTEGER NOT NULL,
+    started_at_us   INTEGER,
+    ended_at_us     INTEGER,
+    failure         TEXT,
+    backup_id       TEXT    REFERENCES backups (id),
+    -- How the backup comes to be, for jobs that make one; the rule below needs it in this table.
+    creation_method TEXT    CHECK (creation_method IN ('MANUAL', 'AUTO')),
+    verify_level    TEXT    CHECK (verify_level IN ('EXISTENCE', 'STRUCTURE', 'CONTENT')),
+    attempt         INTEGER NOT NULL,
+    progress        TEXT    NOT NULL,
+    CHECK (job_type <> 'BACKUP' OR (backup_id IS NOT NULL AND creation_method IS NOT NULL)),
+    CHECK ((state IN ('SUCCESSFUL', 'FAILED', 'CANCELED')) = (ended_at_us IS NOT NULL))
+) STRICT;
+
+-- The rule "one manual backup pending or in progress per cluster", which nothing can get around.
+CREATE UNIQUE INDEX jobs_one_open_manual_backup ON jobs (cluster_id)
+    WHERE state IN ('PENDING', 'IN_PROGRESS', 'CANCELING') AND creation_method = 'MANUAL';
+
+CREATE INDEX jobs_open_by_cluster ON jobs (cluster_id, created_at_us, id)
+    WHERE state IN ('PENDING', 'IN_PROGRESS', 'CANCELING');
+CREATE INDEX jobs_by_creation ON jobs (created_at_us, id);
+CREATE INDEX jobs_by_project ON jobs (project_id, created_at_us, id);
+CREATE INDEX jobs_by_cluster ON jobs (cluster_id, created_at_us, id);
+CREATE INDEX jobs_by_backup ON jobs (backup_id, created_at_us, id);
+CREATE INDEX jobs_by_state ON jobs (state, created_at_us, id);
+CREATE INDEX jobs_by_project_state ON jobs (project_id, state, created_at_us, id);
+CREATE INDEX jobs_by_cluster_state ON jobs (cluster_id, state, created_at_us, id);
+CREATE INDEX jobs_by_type ON jobs (job_type, created_at_us, id);
+
+CREATE TABLE job_events (
+    job_id   TEXT    NOT NULL REFERENCES jobs (id),
+    -- Counts from 1 within the job. The order of events never rests on the clock.
+    sequence INTEGER NOT NULL,
+    at_us    INTEGER NOT NULL,
+    state    TEXT    NOT NULL CHECK (state IN
+        ('PENDING', 'IN_PROGRESS', 'CANCELING', 'SUCCESSFUL', 'FAILED', 'CANCELED')),
+    phase    TEXT    CHECK (phase IN ('CUT', 'PLAN', 'COPY', 'SEAL', 'VERIFY')),
+    reason   TEXT,
+    PRIMARY KEY (job_id, sequence)
+) STRICT;
+
+CREATE TABLE verify_reports (
+    job_id TEXT NOT NULL PRIMARY KEY REFERENCES jobs (id),
+    report TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE idempotency_keys (
+    cluster_id   TEXT NOT NULL REFERENCES clusters (id),
+    key          TEXT NOT NULL,
+    request_hash BLOB NOT NULL CHECK (length(request_hash) = 32),
+    job_id       TEXT NOT NULL REFERENCES jobs (id),
+    PRIMARY KEY (cluster_id, key)
+) STRICT;
