@@ -7,7 +7,10 @@ use crate::ids::ClusterId;
 use crate::object::{ObjectId, PackId, SourceObject, StoredObject};
 use crate::progress::Progress;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+
+mod index;
+
+pub use index::ObjectIndex;
 
 /// Size at which a pack is closed. The measured optimum of local disks; on object stores it is one upload.
 pub const PACK_TARGET_BYTES: u64 = 64 << 20;
@@ -24,9 +27,6 @@ pub enum CopyRoute {
     /// Inside the store: it copies objects on request, each under its own name.
     ServerSide,
 }
-
-/// Objects that the repository already holds, by identity.
-pub type ObjectIndex = HashMap<ObjectId, StoredObject>;
 
 /// An object to be copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,8 +115,8 @@ pub fn plan_copy(
     let mut open_unit = OpenUnit { route, objects: Vec::new(), size_bytes: 0 };
     for source in objects {
         let id = ObjectId::derive(cluster_id, &source);
-        if let Some(stored) = index.get(&id) {
-            plan.reused.push(stored.clone());
+        if let Some(stored) = index.stored(id, &source) {
+            plan.reused.push(stored);
         } else {
             open_unit.push(PlannedObject { id, source }, &mut plan.units);
         }
@@ -211,7 +211,7 @@ mod tests {
             let route = if server_side { CopyRoute::ServerSide } else { CopyRoute::Packs };
             let objects: Vec<_> = (0..).zip(&sizes).map(|(log_id, size)| source(log_id, *size)).collect();
             let index: ObjectIndex = objects.iter().zip(&known).filter(|(_, known)| **known)
-                .map(|(object, _)| stored(object.clone())).map(|object| (object.id, object)).collect();
+                .map(|(object, _)| stored(object.clone())).collect();
             let plan = plan_copy(cluster(), objects.iter().rev().cloned().chain(objects.clone()).collect(), &index, route);
 
             let mut keys: Vec<_> = plan.reused.iter().map(|object| object.source.key)
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_changed_file_under_the_same_key_is_copied_again() {
         let old = stored(source(1, 10));
-        let index = ObjectIndex::from([(old.id, old)]);
+        let index = ObjectIndex::from_iter([old]);
         let plan = plan_copy(cluster(), vec![source(1, 11)], &index, CopyRoute::Packs);
         assert_eq!((plan.reused.len(), plan.units.len()), (0, 1));
     }

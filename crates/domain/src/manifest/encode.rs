@@ -1,0 +1,144 @@
+//! Writing framed files.
+
+use super::frame::{FrameKind, encode_frame, encode_head};
+use super::v1::{CollectionV1, EndV1, HashesV1, HeaderV1, ObjectV1, PackSizeV1, UnitV1};
+use super::{Closing, FORMAT_VERSION, FRAME_OBJECTS_MAX, FileKind, FormatError, PackSize};
+use crate::backup::ManifestHeader;
+use crate::ids::BackupId;
+use crate::object::{ContentHash, ObjectId, StoredObject};
+use crate::plan::CopyUnit;
+use serde::Serialize;
+
+/// Writes a framed file piece by piece. What was encoded so far is fetched with [`Encoder::take`], as often as the
+/// caller likes to bound memory.
+pub struct Encoder {
+    pending: Vec<u8>,
+    hasher: blake3::Hasher,
+    frames: u64,
+    objects: u64,
+}
+
+impl Encoder {
+    /// Begins a file.
+    #[must_use]
+    pub fn new(kind: FileKind) -> Self {
+        let head = encode_head(kind, FORMAT_VERSION);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&head);
+        Self { pending: head.to_vec(), hasher, frames: 0, objects: 0 }
+    }
+
+    /// Adds the header and its collections. Comes first in manifests and plans.
+    ///
+    /// # Errors
+    /// A collection that does not fit into a frame.
+    pub fn header(&mut self, header: &ManifestHeader) -> Result<(), FormatError> {
+        self.frame(FrameKind::Header, &HeaderV1::from_domain(header), "the header")?;
+        for (position, database) in (0..).zip(&header.cut.databases) {
+            for collection in &database.collections {
+                let collection = CollectionV1::from_domain(position, collection);
+                self.frame(FrameKind::Collection, &collection, "the description of a collection")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the sizes of the packs that the objects lie in.
+    ///
+    /// # Errors
+    /// None in practice: the frames are small.
+    pub fn packs(&mut self, packs: &[PackSize]) -> Result<(), FormatError> {
+        for packs in packs.chunks(FRAME_OBJECTS_MAX) {
+            let packs: Vec<PackSizeV1> = packs
+                .iter()
+                .map(|pack| PackSizeV1 { pack_id: *pack.pack_id.as_bytes(), size_bytes: pack.size_bytes })
+                .collect();
+            self.frame(FrameKind::Packs, &packs, "the list of packs")?;
+        }
+        Ok(())
+    }
+
+    /// Adds objects, at most [`FRAME_OBJECTS_MAX`]: one frame. Nothing for an empty list.
+    ///
+    /// # Errors
+    /// More objects than that.
+    pub fn objects(&mut self, objects: &[StoredObject]) -> Result<(), FormatError> {
+        if objects.is_empty() {
+            return Ok(());
+        }
+        if FRAME_OBJECTS_MAX < objects.len() {
+            return Err(FormatError::TooLarge("a list of objects"));
+        }
+        let objects_v1: Vec<ObjectV1> = objects.iter().map(ObjectV1::from).collect();
+        self.objects += objects.len() as u64;
+        self.frame(FrameKind::Objects, &objects_v1, "a list of objects")
+    }
+
+    /// Adds a unit of a plan.
+    ///
+    /// # Errors
+    /// A unit with more than [`FRAME_OBJECTS_MAX`] objects.
+    pub fn unit(&mut self, unit: &CopyUnit) -> Result<(), FormatError> {
+        if FRAME_OBJECTS_MAX < unit.objects().len() {
+            return Err(FormatError::TooLarge("a unit of the plan"));
+        }
+        self.objects += unit.objects().len() as u64;
+        self.frame(FrameKind::Unit, &UnitV1::from(unit), "a unit of the plan")
+    }
+
+    /// Adds content hashes of a backup's objects.
+    ///
+    /// # Errors
+    /// None in practice: the frames are small.
+    pub fn hashes(
+        &mut self,
+        backup_id: BackupId,
+        hashes: &[(ObjectId, ContentHash)],
+    ) -> Result<(), FormatError> {
+        for hashes in hashes.chunks(FRAME_OBJECTS_MAX) {
+            self.objects += hashes.len() as u64;
+            let hashes = HashesV1 {
+                backup_id: backup_id.as_uuid().into_bytes(),
+                hashes: hashes.iter().map(|(id, hash)| (*id.as_bytes(), *hash.as_bytes())).collect(),
+            };
+            self.frame(FrameKind::Hashes, &hashes, "a list of hashes")?;
+        }
+        Ok(())
+    }
+
+    /// Bytes waiting to be taken.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes what was encoded since the last call.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Adds the closing frame and gives the rest of the bytes with what the frame states.
+    ///
+    /// # Errors
+    /// None in practice: the frame is small.
+    pub fn finish(mut self) -> Result<(Vec<u8>, Closing), FormatError> {
+        let closing = Closing { objects: self.objects, hash: *self.hasher.finalize().as_bytes() };
+        let end = EndV1 { frames: self.frames, objects: closing.objects, hash: closing.hash };
+        self.frame(FrameKind::End, &end, "the closing frame")?;
+        Ok((self.pending, closing))
+    }
+
+    fn frame<T: Serialize>(
+        &mut self,
+        kind: FrameKind,
+        payload: &T,
+        what: &'static str,
+    ) -> Result<(), FormatError> {
+        let frame = encode_frame(kind, payload, what)?;
+        self.hasher.update(&frame);
+        self.pending.extend_from_slice(&frame);
+        self.frames += 1;
+        Ok(())
+    }
+}

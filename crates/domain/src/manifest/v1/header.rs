@@ -1,0 +1,464 @@
+//! The header of a manifest, version 1.
+
+use super::super::FormatError;
+use crate::backup::{BackupScope, CollectionName, CreationMethod, ManifestHeader};
+use crate::ids::{BackupId, ClusterId, ProjectId};
+use crate::milvus::{
+    AccessControl, Capabilities, CollectionCut, Cut, DatabaseCut, FieldDescription, FieldFlags, Grant,
+    IndexDescription, LoadState, PartitionDescription, Property, RoleDescription, SegmentCut, ServerInfo,
+    TimestampUnit,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Everything but the collections, which follow in frames of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct HeaderV1 {
+    backup_id: [u8; 16],
+    cluster_id: [u8; 16],
+    cluster_name: String,
+    project_id: [u8; 16],
+    name: String,
+    description: String,
+    scope: ScopeV1,
+    creation_method: CreationMethodV1,
+    created_by: String,
+    created_at_ms: i64,
+    expires_at_ms: Option<i64>,
+    source_url: String,
+    cut_at_ms: i64,
+    server_version: String,
+    capabilities: CapabilitiesV1,
+    access_control: Option<AccessControlV1>,
+    databases: Vec<DatabaseV1>,
+    /// Collection frames that follow.
+    pub(in super::super) collection_count: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum ScopeV1 {
+    Cluster,
+    Databases(Vec<String>),
+    Collections(Vec<(String, String)>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum CreationMethodV1 {
+    Manual,
+    Auto,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts about a server version")]
+struct CapabilitiesV1 {
+    verified: bool,
+    databases: bool,
+    gc_pause: bool,
+    l0_segments: bool,
+    import_end_timestamp: TimestampUnitV1,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum TimestampUnitV1 {
+    Milliseconds,
+    Hybrid,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct AccessControlV1 {
+    users: Vec<String>,
+    roles: Vec<(String, Vec<String>)>,
+    grants: Vec<GrantV1>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct GrantV1 {
+    role: String,
+    object_type: String,
+    object_name: String,
+    database: String,
+    privilege: String,
+    grantor: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct DatabaseV1 {
+    name: String,
+    properties: PropertiesV1,
+}
+
+type PropertiesV1 = Vec<(String, String)>;
+
+/// A collection; `database` is the position of its database in the header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) struct CollectionV1 {
+    database: u32,
+    collection_id: i64,
+    name: String,
+    description: String,
+    shard_count: i32,
+    consistency_level: i32,
+    schema_proto: Vec<u8>,
+    fields: Vec<FieldV1>,
+    dynamic_field: bool,
+    properties: PropertiesV1,
+    partitions: Vec<(i64, String)>,
+    indexes: Vec<IndexV1>,
+    aliases: Vec<String>,
+    load_state: LoadStateV1,
+    replica_count: u32,
+    segments: Vec<SegmentV1>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent attributes of Milvus's own schema")]
+struct FieldV1 {
+    field_id: i64,
+    name: String,
+    description: String,
+    data_type: String,
+    element_type: String,
+    type_params: PropertiesV1,
+    primary_key: bool,
+    auto_id: bool,
+    partition_key: bool,
+    dynamic: bool,
+    nullable: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct IndexV1 {
+    name: String,
+    field_name: String,
+    params: PropertiesV1,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum LoadStateV1 {
+    NotLoaded,
+    Loading,
+    Loaded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct SegmentV1 {
+    segment_id: i64,
+    partition_id: i64,
+    row_count: u64,
+}
+
+impl HeaderV1 {
+    /// The header in this version's form, without its collections.
+    pub(in super::super) fn from_domain(header: &ManifestHeader) -> Self {
+        let cut = &header.cut;
+        let capabilities = &cut.server.capabilities;
+        Self {
+            backup_id: header.backup_id.as_uuid().into_bytes(),
+            cluster_id: header.cluster_id.as_uuid().into_bytes(),
+            cluster_name: header.cluster_name.clone(),
+            project_id: header.project_id.as_uuid().into_bytes(),
+            name: header.name.clone(),
+            description: header.description.clone(),
+            scope: ScopeV1::from(&header.scope),
+            creation_method: match header.creation_method {
+                CreationMethod::Manual => CreationMethodV1::Manual,
+                CreationMethod::Auto => CreationMethodV1::Auto,
+            },
+            created_by: header.created_by.clone(),
+            created_at_ms: header.created_at_ms,
+            expires_at_ms: header.expires_at_ms,
+            source_url: header.source_url.clone(),
+            cut_at_ms: cut.cut_at_ms,
+            server_version: cut.server.version.clone(),
+            capabilities: CapabilitiesV1 {
+                verified: capabilities.verified,
+                databases: capabilities.databases,
+                gc_pause: capabilities.gc_pause,
+                l0_segments: capabilities.l0_segments,
+                import_end_timestamp: match capabilities.import_end_timestamp {
+                    TimestampUnit::Milliseconds => TimestampUnitV1::Milliseconds,
+                    TimestampUnit::Hybrid => TimestampUnitV1::Hybrid,
+                },
+            },
+            access_control: cut.access_control.as_ref().map(AccessControlV1::from),
+            databases: cut
+                .databases
+                .iter()
+                .map(|database| DatabaseV1 {
+                    name: database.name.clone(),
+                    properties: properties_to_v1(&database.properties),
+                })
+                .collect(),
+            collection_count: u32::try_from(cut.collections().count()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The domain's form, with the collections that followed.
+    ///
+    /// # Errors
+    /// A collection names a database that the header does not have.
+    pub(in super::super) fn into_domain(
+        self,
+        collections: Vec<CollectionV1>,
+    ) -> Result<ManifestHeader, FormatError> {
+        let mut databases: Vec<DatabaseCut> = self
+            .databases
+            .into_iter()
+            .map(|database| DatabaseCut {
+                name: database.name,
+                properties: properties_from_v1(database.properties),
+                collections: Vec::new(),
+            })
+            .collect();
+        for collection in collections {
+            let position = usize::try_from(collection.database).unwrap_or(usize::MAX);
+            let database = databases.get_mut(position).ok_or(FormatError::Corrupt(
+                "a collection belongs to a database that is not in the header",
+            ))?;
+            database.collections.push(collection.into());
+        }
+        Ok(ManifestHeader {
+            backup_id: BackupId::from_uuid(Uuid::from_bytes(self.backup_id)),
+            cluster_id: ClusterId::from_uuid(Uuid::from_bytes(self.cluster_id)),
+            cluster_name: self.cluster_name,
+            project_id: ProjectId::from_uuid(Uuid::from_bytes(self.project_id)),
+            name: self.name,
+            description: self.description,
+            scope: self.scope.into(),
+            creation_method: match self.creation_method {
+                CreationMethodV1::Manual => CreationMethod::Manual,
+                CreationMethodV1::Auto => CreationMethod::Auto,
+            },
+            created_by: self.created_by,
+            created_at_ms: self.created_at_ms,
+            expires_at_ms: self.expires_at_ms,
+            source_url: self.source_url,
+            cut: Cut {
+                cut_at_ms: self.cut_at_ms,
+                server: ServerInfo { version: self.server_version, capabilities: self.capabilities.into() },
+                databases,
+                access_control: self.access_control.map(AccessControl::from),
+            },
+        })
+    }
+}
+
+impl CollectionV1 {
+    /// The collection in this version's form; `database` is its database's position in the cut.
+    pub(in super::super) fn from_domain(database: u32, collection: &CollectionCut) -> Self {
+        Self {
+            database,
+            collection_id: collection.collection_id,
+            name: collection.name.clone(),
+            description: collection.description.clone(),
+            shard_count: collection.shard_count,
+            consistency_level: collection.consistency_level,
+            schema_proto: collection.schema_proto.clone(),
+            fields: collection.fields.iter().map(FieldV1::from).collect(),
+            dynamic_field: collection.dynamic_field,
+            properties: properties_to_v1(&collection.properties),
+            partitions: collection.partitions.iter().map(|p| (p.partition_id, p.name.clone())).collect(),
+            indexes: collection
+                .indexes
+                .iter()
+                .map(|index| IndexV1 {
+                    name: index.name.clone(),
+                    field_name: index.field_name.clone(),
+                    params: properties_to_v1(&index.params),
+                })
+                .collect(),
+            aliases: collection.aliases.clone(),
+            load_state: match collection.load_state {
+                LoadState::NotLoaded => LoadStateV1::NotLoaded,
+                LoadState::Loading => LoadStateV1::Loading,
+                LoadState::Loaded => LoadStateV1::Loaded,
+            },
+            replica_count: collection.replica_count,
+            segments: collection
+                .segments
+                .iter()
+                .map(|segment| SegmentV1 {
+                    segment_id: segment.segment_id,
+                    partition_id: segment.partition_id,
+                    row_count: segment.row_count,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<CollectionV1> for CollectionCut {
+    fn from(collection: CollectionV1) -> Self {
+        Self {
+            collection_id: collection.collection_id,
+            name: collection.name,
+            description: collection.description,
+            shard_count: collection.shard_count,
+            consistency_level: collection.consistency_level,
+            schema_proto: collection.schema_proto,
+            fields: collection.fields.into_iter().map(FieldDescription::from).collect(),
+            dynamic_field: collection.dynamic_field,
+            properties: properties_from_v1(collection.properties),
+            partitions: collection
+                .partitions
+                .into_iter()
+                .map(|(partition_id, name)| PartitionDescription { partition_id, name })
+                .collect(),
+            indexes: collection
+                .indexes
+                .into_iter()
+                .map(|index| IndexDescription {
+                    name: index.name,
+                    field_name: index.field_name,
+                    params: properties_from_v1(index.params),
+                })
+                .collect(),
+            aliases: collection.aliases,
+            load_state: match collection.load_state {
+                LoadStateV1::NotLoaded => LoadState::NotLoaded,
+                LoadStateV1::Loading => LoadState::Loading,
+                LoadStateV1::Loaded => LoadState::Loaded,
+            },
+            replica_count: collection.replica_count,
+            segments: collection
+                .segments
+                .into_iter()
+                .map(|segment| SegmentCut {
+                    segment_id: segment.segment_id,
+                    partition_id: segment.partition_id,
+                    row_count: segment.row_count,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&FieldDescription> for FieldV1 {
+    fn from(field: &FieldDescription) -> Self {
+        Self {
+            field_id: field.field_id,
+            name: field.name.clone(),
+            description: field.description.clone(),
+            data_type: field.data_type.clone(),
+            element_type: field.element_type.clone(),
+            type_params: properties_to_v1(&field.type_params),
+            primary_key: field.flags.primary_key,
+            auto_id: field.flags.auto_id,
+            partition_key: field.flags.partition_key,
+            dynamic: field.flags.dynamic,
+            nullable: field.flags.nullable,
+        }
+    }
+}
+
+impl From<FieldV1> for FieldDescription {
+    fn from(field: FieldV1) -> Self {
+        Self {
+            field_id: field.field_id,
+            name: field.name,
+            description: field.description,
+            data_type: field.data_type,
+            element_type: field.element_type,
+            type_params: properties_from_v1(field.type_params),
+            flags: FieldFlags {
+                primary_key: field.primary_key,
+                auto_id: field.auto_id,
+                partition_key: field.partition_key,
+                dynamic: field.dynamic,
+                nullable: field.nullable,
+            },
+        }
+    }
+}
+
+impl From<&BackupScope> for ScopeV1 {
+    fn from(scope: &BackupScope) -> Self {
+        match scope {
+            BackupScope::Cluster => Self::Cluster,
+            BackupScope::Databases(names) => Self::Databases(names.clone()),
+            BackupScope::Collections(names) => Self::Collections(
+                names.iter().map(|name| (name.database.clone(), name.collection.clone())).collect(),
+            ),
+        }
+    }
+}
+
+impl From<ScopeV1> for BackupScope {
+    fn from(scope: ScopeV1) -> Self {
+        match scope {
+            ScopeV1::Cluster => Self::Cluster,
+            ScopeV1::Databases(names) => Self::Databases(names),
+            ScopeV1::Collections(names) => Self::Collections(
+                names
+                    .into_iter()
+                    .map(|(database, collection)| CollectionName { database, collection })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+impl From<CapabilitiesV1> for Capabilities {
+    fn from(capabilities: CapabilitiesV1) -> Self {
+        Self {
+            verified: capabilities.verified,
+            databases: capabilities.databases,
+            gc_pause: capabilities.gc_pause,
+            l0_segments: capabilities.l0_segments,
+            import_end_timestamp: match capabilities.import_end_timestamp {
+                TimestampUnitV1::Milliseconds => TimestampUnit::Milliseconds,
+                TimestampUnitV1::Hybrid => TimestampUnit::Hybrid,
+            },
+        }
+    }
+}
+
+impl From<&AccessControl> for AccessControlV1 {
+    fn from(access: &AccessControl) -> Self {
+        Self {
+            users: access.users.clone(),
+            roles: access.roles.iter().map(|role| (role.name.clone(), role.users.clone())).collect(),
+            grants: access
+                .grants
+                .iter()
+                .map(|grant| GrantV1 {
+                    role: grant.role.clone(),
+                    object_type: grant.object_type.clone(),
+                    object_name: grant.object_name.clone(),
+                    database: grant.database.clone(),
+                    privilege: grant.privilege.clone(),
+                    grantor: grant.grantor.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<AccessControlV1> for AccessControl {
+    fn from(access: AccessControlV1) -> Self {
+        Self {
+            users: access.users,
+            roles: access.roles.into_iter().map(|(name, users)| RoleDescription { name, users }).collect(),
+            grants: access
+                .grants
+                .into_iter()
+                .map(|grant| Grant {
+                    role: grant.role,
+                    object_type: grant.object_type,
+                    object_name: grant.object_name,
+                    database: grant.database,
+                    privilege: grant.privilege,
+                    grantor: grant.grantor,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn properties_to_v1(properties: &[Property]) -> PropertiesV1 {
+    properties.iter().map(|property| (property.key.clone(), property.value.clone())).collect()
+}
+
+fn properties_from_v1(properties: PropertiesV1) -> Vec<Property> {
+    properties.into_iter().map(|(key, value)| Property { key, value }).collect()
+}

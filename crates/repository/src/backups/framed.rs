@@ -1,0 +1,137 @@
+//! Framed files, read and written as streams.
+
+use super::unexpected;
+use crate::error::from_format;
+use crate::place::{Creation, Overwrite, Place, PlaceWriter};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use milvault_domain::backup::ManifestHeader;
+use milvault_domain::error::{PortError, PortErrorKind, PortResult};
+use milvault_domain::ids::BackupId;
+use milvault_domain::manifest::{Closing, Decoder, Encoder, FileKind, FormatError, Item};
+
+/// Encoded bytes that are handed to the place at once.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// Reads a framed file piece by piece.
+pub(crate) struct FramedReader {
+    bytes: BoxStream<'static, PortResult<Bytes>>,
+    decoder: Option<Decoder>,
+    path: String,
+}
+
+impl FramedReader {
+    /// Opens a file; `None` when there is none.
+    pub(crate) async fn open(place: &dyn Place, path: &str, kind: FileKind) -> PortResult<Option<Self>> {
+        let Some(facts) = place.facts(path).await? else {
+            return Ok(None);
+        };
+        let bytes = place.stream(path, 0..facts.size_bytes).await?;
+        Ok(Some(Self { bytes, decoder: Some(Decoder::new(kind)), path: place.display(path) }))
+    }
+
+    /// The next piece; `None` after the closing frame was given out.
+    pub(crate) async fn next(&mut self) -> PortResult<Option<Item>> {
+        loop {
+            let Some(decoder) = self.decoder.as_mut() else {
+                return Ok(None);
+            };
+            let item = decoder.next_item().map_err(|error| from_format(&self.path, error))?;
+            if item.is_some() {
+                return Ok(item);
+            }
+            if let Some(bytes) = self.bytes.next().await {
+                decoder.push(&bytes?);
+            } else if let Some(decoder) = self.decoder.take() {
+                decoder.finish().map_err(|error| from_format(&self.path, error))?;
+            }
+        }
+    }
+
+    /// The header that comes first, checked to be this backup's.
+    pub(crate) async fn header(&mut self, backup_id: BackupId) -> PortResult<ManifestHeader> {
+        match self.next().await? {
+            Some(Item::Header(header)) if header.backup_id == backup_id => Ok(*header),
+            Some(Item::Header(header)) => Err(PortError::new(
+                PortErrorKind::Corrupt,
+                format!("`{}` belongs to backup {}, not to {backup_id}", self.path, header.backup_id),
+            )),
+            _ => Err(PortError::new(PortErrorKind::Corrupt, format!("`{}` has no header", self.path))),
+        }
+    }
+
+    /// Reads on to the end and gives what the closing frame states.
+    pub(crate) async fn closing(mut self) -> PortResult<Closing> {
+        let mut closing = None;
+        while let Some(item) = self.next().await? {
+            if let Item::End(end) = item {
+                closing = Some(end);
+            }
+        }
+        closing.ok_or_else(|| from_format(&self.path, FormatError::Corrupt("the closing frame is missing")))
+    }
+
+    /// Refuses an item that cannot be here.
+    pub(crate) fn refuse(&self, item: &Item) -> PortError {
+        unexpected(&self.path, item)
+    }
+}
+
+/// Writes a framed file piece by piece.
+pub(crate) struct FramedWriter {
+    writer: Box<dyn PlaceWriter>,
+    encoder: Encoder,
+    path: String,
+    written_bytes: u64,
+}
+
+/// A framed file that was written.
+pub(crate) struct Written {
+    /// Whether it was made or one was there.
+    pub(crate) creation: Creation,
+    /// What its closing frame states.
+    pub(crate) closing: Closing,
+    /// Its size.
+    pub(crate) size_bytes: u64,
+}
+
+impl FramedWriter {
+    /// Begins a file.
+    pub(crate) async fn create(
+        place: &dyn Place,
+        path: &str,
+        kind: FileKind,
+        overwrite: Overwrite,
+    ) -> PortResult<Self> {
+        let writer = place.writer(path, overwrite).await?;
+        Ok(Self { writer, encoder: Encoder::new(kind), path: place.display(path), written_bytes: 0 })
+    }
+
+    /// Encodes something and passes on what has come together.
+    pub(crate) async fn encode(
+        &mut self,
+        encode: impl FnOnce(&mut Encoder) -> Result<(), FormatError>,
+    ) -> PortResult<()> {
+        encode(&mut self.encoder).map_err(|error| from_format(&self.path, error))?;
+        if WRITE_BYTES <= self.encoder.pending_bytes() {
+            let bytes = self.encoder.take();
+            self.pass_on(bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the file and makes it visible.
+    pub(crate) async fn finish(mut self) -> PortResult<Written> {
+        let encoder = std::mem::replace(&mut self.encoder, Encoder::new(FileKind::Manifest));
+        let (rest, closing) = encoder.finish().map_err(|error| from_format(&self.path, error))?;
+        self.pass_on(rest).await?;
+        let creation = self.writer.finish().await?;
+        Ok(Written { creation, closing, size_bytes: self.written_bytes })
+    }
+
+    async fn pass_on(&mut self, bytes: Vec<u8>) -> PortResult<()> {
+        self.written_bytes += bytes.len() as u64;
+        self.writer.write(Bytes::from(bytes)).await
+    }
+}

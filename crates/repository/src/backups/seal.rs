@@ -1,0 +1,104 @@
+//! Sealing: the step that makes a backup exist.
+
+use super::framed::{FramedReader, FramedWriter, Written};
+use super::survey::Survey;
+use super::{summary, unfinished};
+use crate::layout;
+use crate::place::{Creation, Overwrite, Place};
+use bytes::Bytes;
+use milvault_domain::backup::ManifestHeader;
+use milvault_domain::error::{PortError, PortErrorKind, PortResult};
+use milvault_domain::manifest::{FRAME_OBJECTS_MAX, FileKind, PACK_TRAILER_BYTES, PackSize};
+use milvault_domain::object::{Location, StoredObject};
+use milvault_domain::ports::SealReceipt;
+
+/// Checks that every file is there, writes the manifest, reads it back, and drops the saved plan.
+///
+/// # Errors
+/// `Corrupt` when a referenced file is missing or too short, or the manifest did not come back as it was written;
+/// `Conflict` when the backup was sealed before with other objects; errors of the store.
+pub(crate) async fn seal(
+    place: &dyn Place,
+    header: &ManifestHeader,
+    mut objects: Vec<StoredObject>,
+) -> PortResult<SealReceipt> {
+    // In the order of their keys, so that sealing again gives the same bytes whatever order the copies ended in.
+    objects.sort_unstable_by_key(|object| object.source.key);
+    let survey = Survey::of(place, &objects).await?;
+    if let Some(problem) = objects.iter().find_map(|object| problem(place, object, &survey)) {
+        return Err(PortError::new(PortErrorKind::Corrupt, problem));
+    }
+    let summary = Bytes::from(summary::render(header, &objects));
+    place.create(&layout::summary(header.backup_id), summary, Overwrite::Never).await?;
+
+    let path = layout::manifest(header.backup_id);
+    let written = write_manifest(place, &path, header, &objects, &survey).await?;
+    drop(objects);
+    read_back(place, &path, &written).await?;
+    unfinished::remove(place, header.backup_id).await?;
+    Ok(SealReceipt { manifest_bytes: written.size_bytes })
+}
+
+fn problem(place: &dyn Place, object: &StoredObject, survey: &Survey) -> Option<String> {
+    let file = place.display(&layout::file_of(object));
+    let key = object.source.key;
+    match object.location {
+        Location::Pack { pack_id, offset_bytes } => match survey.packs.get(&pack_id) {
+            None => Some(format!("`{file}`, which holds `{key}`, is missing from the repository")),
+            Some(size) if *size < offset_bytes + object.stored_bytes + PACK_TRAILER_BYTES as u64 => {
+                Some(format!("`{file}` is too short to hold `{key}`"))
+            }
+            Some(_) => None,
+        },
+        Location::Object => match survey.objects.get(&object.id) {
+            None => Some(format!("`{file}`, the copy of `{key}`, is missing from the repository")),
+            Some((size, _)) if *size != object.stored_bytes => Some(format!(
+                "`{file}`, the copy of `{key}`, has {size} bytes instead of {}",
+                object.stored_bytes
+            )),
+            Some(_) => None,
+        },
+    }
+}
+
+async fn write_manifest(
+    place: &dyn Place,
+    path: &str,
+    header: &ManifestHeader,
+    objects: &[StoredObject],
+    survey: &Survey,
+) -> PortResult<Written> {
+    let mut packs: Vec<PackSize> = survey
+        .packs
+        .iter()
+        .map(|(pack_id, size_bytes)| PackSize { pack_id: *pack_id, size_bytes: *size_bytes })
+        .collect();
+    packs.sort_unstable_by_key(|pack| pack.pack_id);
+    let mut writer = FramedWriter::create(place, path, FileKind::Manifest, Overwrite::Never).await?;
+    writer.encode(|encoder| encoder.header(header)).await?;
+    writer.encode(|encoder| encoder.packs(&packs)).await?;
+    for objects in objects.chunks(FRAME_OBJECTS_MAX) {
+        writer.encode(|encoder| encoder.objects(objects)).await?;
+    }
+    writer.finish().await
+}
+
+async fn read_back(place: &dyn Place, path: &str, written: &Written) -> PortResult<()> {
+    let shown = place.display(path);
+    let missing =
+        || PortError::new(PortErrorKind::Corrupt, format!("`{shown}` was written but is not there"));
+    let reader = FramedReader::open(place, path, FileKind::Manifest).await?.ok_or_else(missing)?;
+    if reader.closing().await? == written.closing {
+        return Ok(());
+    }
+    Err(match written.creation {
+        Creation::Created => PortError::new(
+            PortErrorKind::Corrupt,
+            format!("`{shown}` did not come back from the store as it was written"),
+        ),
+        Creation::Existed => PortError::new(
+            PortErrorKind::Conflict,
+            format!("`{shown}` exists with other content: the backup was sealed before"),
+        ),
+    })
+}

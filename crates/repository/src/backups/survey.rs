@@ -1,0 +1,95 @@
+//! Which of the files that a backup needs are there, and how long they are.
+
+use crate::layout;
+use crate::place::{FileFacts, Place};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use milvault_domain::error::PortResult;
+use milvault_domain::object::{Location, ObjectId, PackId, StoredObject};
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// From so many files on, one listing (a thousand names per request) is cheaper than a request for each.
+const LISTING_PAYS_FROM: usize = 1000;
+/// Requests for single files that are on the way at once.
+const LOOKS_AT_ONCE: usize = 32;
+
+/// Size and tag of the files that exist.
+#[derive(Default)]
+pub(crate) struct Survey {
+    /// Packs.
+    pub(crate) packs: HashMap<PackId, u64>,
+    /// Objects with a file of their own: size and entity tag.
+    pub(crate) objects: HashMap<ObjectId, (u64, Option<Box<str>>)>,
+}
+
+impl Survey {
+    /// Looks for the files that these objects lie in.
+    pub(crate) async fn of(place: &dyn Place, objects: &[StoredObject]) -> PortResult<Self> {
+        let mut wanted = Wanted::default();
+        for object in objects {
+            match object.location {
+                Location::Pack { pack_id, .. } => {
+                    wanted.packs.insert(pack_id, None);
+                }
+                Location::Object => {
+                    wanted.objects.insert(object.id, None);
+                }
+            }
+        }
+        wanted.survey(place).await
+    }
+
+    /// Looks for objects with a file of their own.
+    pub(crate) async fn of_objects(
+        place: &dyn Place,
+        ids: impl IntoIterator<Item = ObjectId>,
+    ) -> PortResult<Self> {
+        let objects = ids.into_iter().map(|id| (id, None)).collect();
+        Wanted { objects, ..Wanted::default() }.survey(place).await
+    }
+}
+
+#[derive(Default)]
+struct Wanted {
+    packs: HashMap<PackId, Option<FileFacts>>,
+    objects: HashMap<ObjectId, Option<FileFacts>>,
+}
+
+impl Wanted {
+    async fn survey(mut self, place: &dyn Place) -> PortResult<Survey> {
+        look(place, &mut self.packs, layout::PACKS, layout::pack, PackId::from_hex).await?;
+        look(place, &mut self.objects, layout::OBJECTS, layout::object, ObjectId::from_hex).await?;
+        let packs = self.packs.into_iter().filter_map(|(id, facts)| Some((id, facts?.size_bytes)));
+        let objects = self.objects.into_iter().filter_map(|(id, facts)| {
+            let facts = facts?;
+            Some((id, (facts.size_bytes, facts.tag)))
+        });
+        Ok(Survey { packs: packs.collect(), objects: objects.collect() })
+    }
+}
+
+async fn look<Id: Copy + Eq + Hash>(
+    place: &dyn Place,
+    wanted: &mut HashMap<Id, Option<FileFacts>>,
+    directory: &str,
+    path_of: fn(Id) -> String,
+    id_of: fn(&str) -> Option<Id>,
+) -> PortResult<()> {
+    if LISTING_PAYS_FROM <= wanted.len() {
+        let mut files = place.list(directory);
+        while let Some(file) = files.try_next().await? {
+            let id = file.path.rsplit('/').next().and_then(id_of);
+            if let Some(slot) = id.and_then(|id| wanted.get_mut(&id)) {
+                *slot = Some(file.facts);
+            }
+        }
+        return Ok(());
+    }
+    let ids: Vec<Id> = wanted.keys().copied().collect();
+    let looks = stream::iter(ids).map(|id| async move { Ok((id, place.facts(&path_of(id)).await?)) });
+    let mut looks = looks.buffer_unordered(LOOKS_AT_ONCE);
+    while let Some((id, facts)) = looks.try_next().await? {
+        wanted.insert(id, facts);
+    }
+    Ok(())
+}

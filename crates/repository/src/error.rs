@@ -1,0 +1,169 @@
+//! Failures of file systems and object stores, as the errors that the ports speak.
+
+use milvault_domain::error::{PortError, PortErrorKind};
+use milvault_domain::manifest::FormatError;
+use std::io;
+
+/// A failure of a file system, in words: what was being done, on what, and what to do about it.
+pub(crate) fn from_io(action: &str, path: &str, error: io::Error) -> PortError {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => PortErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => PortErrorKind::PermissionDenied,
+        io::ErrorKind::ReadOnlyFilesystem => PortErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            PortErrorKind::StorageFull
+        }
+        io::ErrorKind::AlreadyExists => PortErrorKind::Conflict,
+        io::ErrorKind::Interrupted
+        | io::ErrorKind::WouldBlock
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::ResourceBusy
+        | io::ErrorKind::StaleNetworkFileHandle
+        | io::ErrorKind::OutOfMemory => PortErrorKind::Unavailable,
+        io::ErrorKind::Unsupported => PortErrorKind::Unsupported,
+        _ if is_descriptor_limit(&error) => PortErrorKind::Unavailable,
+        _ => PortErrorKind::Internal,
+    };
+    let reason = match kind {
+        PortErrorKind::NotFound => String::from("there is no such file or directory"),
+        PortErrorKind::PermissionDenied => {
+            String::from("the server's user is not permitted to do that; check owner and mode")
+        }
+        PortErrorKind::ReadOnly => {
+            String::from("the file system is mounted read-only; mount it writable or use another place")
+        }
+        PortErrorKind::StorageFull => {
+            String::from("no space is left or a quota is used up; make room and try again")
+        }
+        _ => error.to_string(),
+    };
+    PortError::with_source(kind, format!("cannot {action} `{path}`: {reason}"), error)
+}
+
+fn is_descriptor_limit(error: &io::Error) -> bool {
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// A failure of an object store. `path` is the full key.
+pub(crate) fn from_store(action: &str, path: &str, error: object_store::Error) -> PortError {
+    use object_store::Error;
+    let text = deepest_text(&error);
+    let kind = match &error {
+        Error::NotFound { .. } => PortErrorKind::NotFound,
+        Error::AlreadyExists { .. } => PortErrorKind::Conflict,
+        Error::Precondition { .. } | Error::NotModified { .. } => PortErrorKind::Changed,
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => PortErrorKind::PermissionDenied,
+        Error::NotSupported { .. } | Error::NotImplemented { .. } => PortErrorKind::Unsupported,
+        Error::InvalidPath { .. } | Error::UnknownConfigurationKey { .. } => PortErrorKind::InvalidInput,
+        Error::JoinError { .. } => PortErrorKind::Internal,
+        _ => kind_of_text(&text),
+    };
+    let reason = match kind {
+        PortErrorKind::NotFound if text.contains("NoSuchBucket") => {
+            String::from("the bucket does not exist; create it or correct its name")
+        }
+        PortErrorKind::NotFound => String::from("there is no such object"),
+        PortErrorKind::PermissionDenied => {
+            format!("the store refuses these credentials ({})", code_of(&text))
+        }
+        PortErrorKind::Changed => String::from("it is not what it was when it was listed"),
+        PortErrorKind::StorageFull => {
+            format!("the store has no space left or a quota is used up ({})", code_of(&text))
+        }
+        PortErrorKind::Unavailable => {
+            format!("the store cannot be reached or does not answer ({})", code_of(&text))
+        }
+        _ => code_of(&text),
+    };
+    PortError::with_source(kind, format!("cannot {action} `{path}`: {reason}"), error)
+}
+
+/// What a store says in words or codes, where the library knows no error of its own for it.
+pub(crate) fn kind_of_text(text: &str) -> PortErrorKind {
+    const FULL: [&str; 6] =
+        ["QuotaExceeded", "InsufficientStorage", "507", "NoSpace", "XMinioStorageFull", "EntityTooLarge"];
+    const DENIED: [&str; 5] =
+        ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"];
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if text.contains("NoSuchBucket") {
+        PortErrorKind::NotFound
+    } else if has(&DENIED) {
+        PortErrorKind::PermissionDenied
+    } else if has(&FULL) {
+        PortErrorKind::StorageFull
+    } else {
+        PortErrorKind::Unavailable
+    }
+}
+
+/// The innermost message: the outer ones repeat the request's address, which people have no use for.
+fn deepest_text(error: &dyn std::error::Error) -> String {
+    let mut current = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    let outer = error.to_string();
+    let inner = current.to_string();
+    if inner.len() < outer.len() && !outer.contains("<Code>") { inner } else { outer }
+}
+
+/// `<Code>: <Message>` of a store's XML answer, or the text itself, cut to a readable length.
+pub(crate) fn code_of(text: &str) -> String {
+    const CHARS_MAX: usize = 300;
+    let element = |name: &str| {
+        let start = text.find(&format!("<{name}>"))? + name.len() + 2;
+        let length = text[start..].find("</")?;
+        Some(&text[start..start + length])
+    };
+    match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => text.chars().take(CHARS_MAX).collect(),
+    }
+}
+
+/// A file of the repository that does not decode.
+pub(crate) fn from_format(path: &str, error: FormatError) -> PortError {
+    let kind = match error {
+        FormatError::Corrupt(_) => PortErrorKind::Corrupt,
+        FormatError::Newer(_) => PortErrorKind::Unsupported,
+        FormatError::TooLarge(_) => PortErrorKind::InvalidInput,
+    };
+    PortError::with_source(kind, format!("`{path}`: {error}"), error)
+}
+
+/// A blocking task that did not come back: it panicked, or the runtime is shutting down.
+pub(crate) fn from_join(error: tokio::task::JoinError) -> PortError {
+    let kind = if error.is_cancelled() { PortErrorKind::Canceled } else { PortErrorKind::Internal };
+    PortError::with_source(kind, "a file operation did not run to its end", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn failures_of_the_disk_are_told_apart() {
+        let kind = |errno: Errno| {
+            from_io("write", "packs/00/x", io::Error::from_raw_os_error(errno.raw_os_error())).kind()
+        };
+        assert_eq!(kind(Errno::NOSPC), PortErrorKind::StorageFull);
+        assert_eq!(kind(Errno::DQUOT), PortErrorKind::StorageFull);
+        assert_eq!(kind(Errno::ROFS), PortErrorKind::ReadOnly);
+        assert_eq!(kind(Errno::ACCESS), PortErrorKind::PermissionDenied);
+        assert_eq!(kind(Errno::NOENT), PortErrorKind::NotFound);
+        assert_eq!(kind(Errno::MFILE), PortErrorKind::Unavailable);
+        assert_eq!(kind(Errno::IO), PortErrorKind::Internal);
+    }
+
+    #[test]
+    fn a_stores_answer_is_shortened_to_code_and_message() {
+        let text = "status 403: <Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>";
+        assert_eq!(code_of(text), "AccessDenied: Access Denied.");
+        assert_eq!(kind_of_text(text), PortErrorKind::PermissionDenied);
+        assert_eq!(kind_of_text("connection refused"), PortErrorKind::Unavailable);
+    }
+}

@@ -1,0 +1,77 @@
+//! Names of the files of a repository, relative to its root (specified in `docs/format.md`).
+
+use milvault_domain::ids::BackupId;
+use milvault_domain::object::{Location, ObjectId, PackId, StoredObject};
+
+/// The file that makes a place a repository.
+pub(crate) const MARKER: &str = "milvault.json";
+/// Directory of what is being written and of probes; nothing in it is part of a backup.
+pub(crate) const TEMPORARY: &str = "tmp";
+/// Directory of packs.
+pub(crate) const PACKS: &str = "packs";
+/// Directory of objects that have a file of their own.
+pub(crate) const OBJECTS: &str = "objects";
+/// Directory of backups.
+pub(crate) const BACKUPS: &str = "backups";
+
+/// File of a pack.
+pub(crate) fn pack(id: PackId) -> String {
+    spread(PACKS, &id.to_string())
+}
+
+/// File of an object that has one of its own.
+pub(crate) fn object(id: ObjectId) -> String {
+    spread(OBJECTS, &id.to_string())
+}
+
+/// File that an object's bytes lie in.
+pub(crate) fn file_of(object: &StoredObject) -> String {
+    match object.location {
+        Location::Pack { pack_id, .. } => pack(pack_id),
+        Location::Object => self::object(object.id),
+    }
+}
+
+/// A file of a backup.
+pub(crate) fn backup_file(id: BackupId, name: &str) -> String {
+    format!("{BACKUPS}/{id}/{name}")
+}
+
+/// The manifest of a backup.
+pub(crate) fn manifest(id: BackupId) -> String {
+    backup_file(id, "manifest")
+}
+
+/// The facts of a backup for a person.
+pub(crate) fn summary(id: BackupId) -> String {
+    backup_file(id, "summary.json")
+}
+
+/// Header and plan of a backup that is not sealed.
+pub(crate) fn unfinished(id: BackupId) -> String {
+    backup_file(id, "unfinished")
+}
+
+/// What names of files with hashes recorded by a verify begin with.
+pub(crate) const HASHES_PREFIX: &str = "hashes-";
+
+/// A name below [`TEMPORARY`] that nobody else uses.
+pub(crate) fn temporary(label: &str) -> String {
+    format!("{TEMPORARY}/{label}.{:016x}", rand::random::<u64>())
+}
+
+/// Two digits spread the files over 256 directories: file systems and people dislike directories with a million.
+fn spread(directory: &str, name: &str) -> String {
+    format!("{directory}/{}/{name}", &name[..2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_spread_by_their_first_two_digits() {
+        assert_eq!(pack(PackId::from_bytes([0xab; 16])), format!("packs/ab/{}", "ab".repeat(16)));
+        assert_eq!(object(ObjectId::from_bytes([1; 16])), format!("objects/01/{}", "01".repeat(16)));
+    }
+}

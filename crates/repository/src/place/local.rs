@@ -1,0 +1,295 @@
+//! A local directory as a place.
+
+use super::buffer::{BufferPool, PooledBuffer};
+use super::direct::{DirectFile, make_directory, sync_directory};
+use super::{Creation, FileFacts, ListedFile, Overwrite, Place, PlaceWriter};
+use crate::error::{from_io, from_join};
+use crate::layout;
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::stream::{self, BoxStream, StreamExt};
+use milvault_domain::error::{PortError, PortErrorKind, PortResult};
+use std::fs::{File, Metadata};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Pieces in which files are read: large enough that the cost per call vanishes.
+const READ_BYTES: usize = 2 << 20;
+/// Buffers of all streams of a place together.
+const READ_BUFFERS: usize = 12;
+/// Piece in which a file is written that arrives as a stream.
+const WRITE_BYTES: usize = 1 << 20;
+/// Files of a listing that are handed over at once.
+const LIST_BATCH: usize = 1000;
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct LocalPlace {
+    root: Arc<Path>,
+    read_buffers: Arc<BufferPool>,
+}
+
+impl LocalPlace {
+    /// A place at an absolute path. Nothing is touched.
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: Arc::from(root), read_buffers: BufferPool::new(READ_BUFFERS, READ_BYTES) }
+    }
+
+    /// Where a file of the repository lies.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        path: &str,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> PortResult<T> {
+        let full = self.path(path);
+        tokio::task::spawn_blocking(move || {
+            work(&full).map_err(|error| from_io(action, &full.display().to_string(), error))
+        })
+        .await
+        .map_err(from_join)?
+    }
+}
+
+#[async_trait]
+impl Place for LocalPlace {
+    fn display(&self, path: &str) -> String {
+        self.path(path).display().to_string()
+    }
+
+    async fn facts(&self, path: &str) -> PortResult<Option<FileFacts>> {
+        self.blocking("look at", path, |path| match std::fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(facts(&metadata))),
+            Ok(_) => Err(io::Error::other("it is not a regular file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn read(&self, path: &str, range: Range<u64>) -> PortResult<Bytes> {
+        let short = self.display(path);
+        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| too_short(&short))?;
+        let read = self
+            .blocking("read", path, move |path| {
+                let file = File::open(path)?;
+                // The file's own size bounds the memory, whatever the range says.
+                if file.metadata()?.len() < range.end {
+                    return Ok(None);
+                }
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, range.start)?;
+                Ok(Some(bytes))
+            })
+            .await?;
+        read.map(Bytes::from).ok_or_else(|| too_short(&short))
+    }
+
+    async fn stream(
+        &self,
+        path: &str,
+        range: Range<u64>,
+    ) -> PortResult<BoxStream<'static, PortResult<Bytes>>> {
+        let file = Arc::new(self.blocking("read", path, |path| File::open(path)).await?);
+        let shown = self.display(path);
+        let buffers = Arc::clone(&self.read_buffers);
+        let pieces = stream::try_unfold(range, move |range| {
+            let (file, buffers, shown) = (Arc::clone(&file), Arc::clone(&buffers), shown.clone());
+            async move {
+                if range.is_empty() {
+                    return Ok(None);
+                }
+                let next = range.clone();
+                let read = tokio::task::spawn_blocking(move || read_piece(&file, &buffers, next));
+                let piece = read.await.map_err(from_join)?.map_err(|error| from_io("read", &shown, error))?;
+                if piece.filled() == 0 {
+                    return Err(too_short(&shown));
+                }
+                let start = range.start + piece.filled() as u64;
+                Ok(Some((Bytes::from_owner(piece), start..range.end)))
+            }
+        });
+        Ok(pieces.boxed())
+    }
+
+    async fn writer(&self, path: &str, overwrite: Overwrite) -> PortResult<Box<dyn PlaceWriter>> {
+        let label = path.rsplit('/').next().unwrap_or("file");
+        let temporary = self.path(&layout::temporary(label));
+        let file = self.blocking("write", path, move |_| DirectFile::create(temporary)).await?;
+        let buffer = BufferPool::new(1, WRITE_BYTES).take();
+        let state = WriterState { file, buffer, length_bytes: 0 };
+        Ok(Box::new(LocalWriter {
+            state: Some(state),
+            place: self.clone(),
+            path: path.to_owned(),
+            overwrite,
+        }))
+    }
+
+    fn list(&self, directory: &str) -> BoxStream<'static, PortResult<ListedFile>> {
+        let (root, start) = (Arc::clone(&self.root), self.path(directory));
+        let (sender, receiver) = tokio::sync::mpsc::channel(2);
+        tokio::task::spawn_blocking(move || {
+            let mut batch = Vec::new();
+            let walked = walk(&root, &start, &mut |file| {
+                batch.push(Ok(file));
+                LIST_BATCH <= batch.len() && sender.blocking_send(std::mem::take(&mut batch)).is_err()
+            });
+            if let Err(error) = walked {
+                batch.push(Err(from_io("list", &start.display().to_string(), error)));
+            }
+            // A receiver that is gone has seen enough.
+            let _ = sender.blocking_send(batch);
+        });
+        stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
+            .flat_map(stream::iter)
+            .boxed()
+    }
+
+    async fn delete(&self, path: &str) -> PortResult<()> {
+        self.blocking("remove", path, |path| match std::fs::remove_file(path) {
+            Ok(()) => path.parent().map_or(Ok(()), sync_directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+}
+
+impl LocalPlace {
+    /// Makes the root directory if it is not there.
+    pub(crate) async fn make_root(&self) -> PortResult<()> {
+        self.blocking("make the directory", "", make_directory).await
+    }
+}
+
+fn facts(metadata: &Metadata) -> FileFacts {
+    let modified_at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    FileFacts { size_bytes: metadata.len(), modified_at: DateTime::<Utc>::from(modified_at), tag: None }
+}
+
+fn too_short(path: &str) -> PortError {
+    PortError::new(
+        PortErrorKind::Corrupt,
+        format!("`{path}` is shorter than it must be; it may be truncated"),
+    )
+}
+
+fn read_piece(file: &File, buffers: &Arc<BufferPool>, range: Range<u64>) -> io::Result<PooledBuffer> {
+    let mut buffer = buffers.take();
+    let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    loop {
+        let space = buffer.unfilled();
+        let length = space.len().min(wanted);
+        match file.read_at(&mut space[..length], range.start) {
+            Ok(read) => {
+                buffer.advance(read);
+                return Ok(buffer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Visits all regular files below a directory until `visit` gives `true`. Links are not followed.
+fn walk(root: &Path, start: &Path, visit: &mut impl FnMut(ListedFile) -> bool) -> io::Result<()> {
+    let mut directories = vec![start.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            // Never made, or removed since its name was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if metadata.is_dir() {
+                directories.push(entry.path());
+            } else {
+                let path = entry.path();
+                let relative = path.strip_prefix(root).unwrap_or(&path);
+                let path = relative.to_string_lossy().into_owned();
+                if visit(ListedFile { path, facts: facts(&metadata) }) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct LocalWriter {
+    /// `None` once a write has failed.
+    state: Option<WriterState>,
+    place: LocalPlace,
+    path: String,
+    overwrite: Overwrite,
+}
+
+struct WriterState {
+    file: DirectFile,
+    buffer: PooledBuffer,
+    length_bytes: u64,
+}
+
+impl WriterState {
+    fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.length_bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let space = self.buffer.unfilled();
+            let length = space.len().min(bytes.len());
+            space[..length].copy_from_slice(&bytes[..length]);
+            self.buffer.advance(length);
+            bytes = &bytes[length..];
+            if self.buffer.unfilled().is_empty() {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.append(self.buffer.padded())?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PlaceWriter for LocalWriter {
+    async fn write(&mut self, bytes: Bytes) -> PortResult<()> {
+        let mut state = self.state.take().ok_or_else(|| given_up(&self.path))?;
+        let work = move |_: &Path| state.append(&bytes).map(|()| state);
+        self.state = Some(self.place.blocking("write", &self.path, work).await?);
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> PortResult<Creation> {
+        let mut state = self.state.take().ok_or_else(|| given_up(&self.path))?;
+        let overwrite = self.overwrite;
+        let work = move |target: &Path| {
+            state.flush()?;
+            state.file.finish(state.length_bytes, target, overwrite)
+        };
+        self.place.blocking("write", &self.path, work).await
+    }
+}
+
+fn given_up(path: &str) -> PortError {
+    PortError::new(PortErrorKind::Internal, format!("writing `{path}` went on after it had failed"))
+}

@@ -1,0 +1,230 @@
+//! Opens sources, repositories and the ways between them.
+
+use crate::connect::{Connection, ObjectConnection, connect, connect_s3};
+use crate::copy::{ByteLimit, RepositoryCopier, ServerSide, Source, StreamedCopies, same_store};
+use crate::error::from_store;
+use crate::layout;
+use crate::marker::{self, Marker};
+use crate::place::{LocalPlace, ObjectPlace, Place};
+use crate::probe::probe;
+use crate::repository::FileRepository;
+use crate::source::{LocalSource, ObjectSource};
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
+use milvault_domain::error::{PortError, PortErrorKind, PortResult};
+use milvault_domain::ids::RepositoryId;
+use milvault_domain::ports::{BackupRepository, Copier, SecretSource, SourceStore, Stores};
+use milvault_domain::repository::StoreCapabilities;
+use milvault_domain::storage::{S3Storage, StorageConfig};
+use object_store::{ObjectStore, ObjectStoreExt};
+use std::sync::Arc;
+
+/// All kinds of storage that Milvault knows.
+pub struct RepositoryStores {
+    secrets: Arc<dyn SecretSource>,
+}
+
+impl RepositoryStores {
+    /// Secrets named by configurations are fetched from `secrets` when something is opened.
+    #[must_use]
+    pub fn new(secrets: Arc<dyn SecretSource>) -> Self {
+        Self { secrets }
+    }
+
+    fn connect(&self, storage: &StorageConfig) -> PortResult<Connection> {
+        connect(storage, self.secrets.as_ref())
+    }
+
+    /// The server-side way, where source and repository share a store that can do it.
+    async fn server_side(
+        &self,
+        source: &StorageConfig,
+        repository: &FileRepository,
+    ) -> PortResult<Option<ServerSide>> {
+        let (StorageConfig::S3(source), Connection::Object(connection)) = (source, &repository.connection)
+        else {
+            return Ok(None);
+        };
+        let Some(destination) = &connection.s3 else {
+            return Ok(None);
+        };
+        if !repository.capabilities.server_side_copy || !same_store(source, &destination.config) {
+            return Ok(None);
+        }
+        // The store reads the source on behalf of whoever signs the request: the repository's credentials.
+        let config = S3Storage {
+            bucket: source.bucket.clone(),
+            prefix: source.prefix.clone(),
+            ..destination.config.clone()
+        };
+        let reader = connect_s3(&config, self.secrets.as_ref())?;
+        let prefix = source.prefix.trim_matches('/');
+        let reading = ObjectSource::new(Arc::clone(&reader.store) as Arc<_>, "s3", prefix);
+        if let Err(error) = can_read(reader.store.as_ref(), &reading).await {
+            tracing::warn!(
+                repository_id = %repository.id,
+                source = %format!("s3://{}/{prefix}", source.bucket),
+                %error,
+                "the repository's credentials cannot read the source: bytes go through this server; permit reading to let the store copy"
+            );
+            return Ok(None);
+        }
+        let place = object_place(connection, repository.capabilities);
+        let multipart_copy = repository.capabilities.multipart_copy;
+        ServerSide::new(destination, place, reading, &source.bucket, multipart_copy).map(Some)
+    }
+}
+
+/// Tries to look at the first binlog. A source without any has nothing to copy.
+async fn can_read(store: &dyn ObjectStore, source: &ObjectSource) -> PortResult<()> {
+    let prefix = source.key("insert_log")?;
+    match store.list(Some(&prefix)).next().await {
+        None => Ok(()),
+        Some(Err(error)) => Err(from_store("list", prefix.as_ref(), error)),
+        Some(Ok(first)) => store
+            .head(&first.location)
+            .await
+            .map(drop)
+            .map_err(|error| from_store("read", first.location.as_ref(), error)),
+    }
+}
+
+fn object_place(connection: &ObjectConnection, capabilities: StoreCapabilities) -> ObjectPlace {
+    let store = Arc::clone(&connection.store);
+    ObjectPlace::new(store, &connection.container, &connection.prefix, capabilities.conditional_put)
+}
+
+fn repository(id: RepositoryId, connection: Connection, capabilities: StoreCapabilities) -> FileRepository {
+    let (place, local): (Arc<dyn Place>, _) = match &connection {
+        Connection::Local(root) => {
+            let place = LocalPlace::new(root);
+            (Arc::new(place.clone()), Some(place))
+        }
+        Connection::Object(connection) => (Arc::new(object_place(connection, capabilities)), None),
+    };
+    FileRepository { id, place, connection, local, capabilities }
+}
+
+/// Refuses a place that is a repository or holds anything else.
+async fn refuse_unless_empty(place: &dyn Place) -> PortResult<()> {
+    let shown = place.display("");
+    if let Some(marker) = marker::read(place).await? {
+        return Err(PortError::new(
+            PortErrorKind::Conflict,
+            format!("`{shown}` already is repository {}", marker.repository_id),
+        ));
+    }
+    let mut files = place.list("");
+    while let Some(file) = files.try_next().await? {
+        // What an earlier attempt left when it was cut off while it probed.
+        if file.path.starts_with(layout::TEMPORARY) {
+            continue;
+        }
+        return Err(PortError::new(
+            PortErrorKind::Conflict,
+            format!(
+                "`{shown}` is not empty (it holds `{}`); choose an empty place for a repository",
+                file.path
+            ),
+        ));
+    }
+    Ok(())
+}
+
+async fn create(id: RepositoryId, connection: Connection) -> PortResult<(FileRepository, StoreCapabilities)> {
+    let mut new = repository(id, connection, StoreCapabilities::default());
+    if let Some(local) = &new.local {
+        local.make_root().await?;
+    }
+    refuse_unless_empty(new.place.as_ref()).await?;
+    let capabilities = probe(&new.connection, new.place.as_ref()).await?;
+    new = repository(id, new.connection, capabilities);
+    marker::write(new.place.as_ref(), &Marker::new(id, capabilities)).await?;
+    Ok((new, capabilities))
+}
+
+/// Makes a repository that lives in memory as long as it is referenced: for tests of whoever uses repositories.
+///
+/// # Errors
+/// None in practice.
+pub async fn create_in_memory(id: RepositoryId) -> PortResult<Arc<dyn BackupRepository>> {
+    let connection = ObjectConnection {
+        store: Arc::new(object_store::memory::InMemory::new()),
+        container: String::from("memory:"),
+        prefix: String::new(),
+        s3: None,
+    };
+    let (repository, _) = create(id, Connection::Object(Box::new(connection))).await?;
+    Ok(Arc::new(repository))
+}
+
+#[async_trait]
+impl Stores for RepositoryStores {
+    async fn open_source(&self, storage: &StorageConfig) -> PortResult<Arc<dyn SourceStore>> {
+        Ok(match self.connect(storage)? {
+            Connection::Local(root) => Arc::new(LocalSource::new(&root)),
+            Connection::Object(connection) => {
+                Arc::new(ObjectSource::new(connection.store, &connection.container, &connection.prefix))
+            }
+        })
+    }
+
+    async fn create_repository(
+        &self,
+        repository_id: RepositoryId,
+        storage: &StorageConfig,
+    ) -> PortResult<StoreCapabilities> {
+        let (_, capabilities) = create(repository_id, self.connect(storage)?).await?;
+        Ok(capabilities)
+    }
+
+    async fn open_repository(
+        &self,
+        repository_id: RepositoryId,
+        storage: &StorageConfig,
+        capabilities: StoreCapabilities,
+    ) -> PortResult<Arc<dyn BackupRepository>> {
+        let opened = repository(repository_id, self.connect(storage)?, capabilities);
+        opened.confirm().await?;
+        opened.remove_stale_files().await;
+        Ok(Arc::new(opened))
+    }
+
+    async fn open_copier(
+        &self,
+        source: &StorageConfig,
+        repository: Arc<dyn BackupRepository>,
+        max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Copier>> {
+        let repository = repository.as_any().downcast_ref::<FileRepository>().ok_or_else(|| {
+            PortError::new(PortErrorKind::InvalidInput, "the repository was not opened by these stores")
+        })?;
+        let limit = max_bytes_per_second.map(|limit| Arc::new(ByteLimit::new(limit)));
+        let place = Arc::clone(&repository.place);
+        let streamed = |source| {
+            RepositoryCopier::new(
+                Arc::clone(&place),
+                StreamedCopies::new(source, Arc::clone(&place), limit.clone()),
+            )
+        };
+        let copier = match self.connect(source)? {
+            Connection::Local(root) => {
+                let local = LocalSource::new(&root);
+                let copier = streamed(Source::Local(local.clone()));
+                match &repository.local {
+                    Some(to) => copier.with_local(&local, to.clone(), limit.clone()).await?,
+                    None => copier,
+                }
+            }
+            Connection::Object(connection) => streamed(Source::Object(ObjectSource::new(
+                connection.store,
+                &connection.container,
+                &connection.prefix,
+            ))),
+        };
+        Ok(match self.server_side(source, repository).await? {
+            Some(server_side) => Arc::new(copier.with_server_side(server_side)),
+            None => Arc::new(copier),
+        })
+    }
+}

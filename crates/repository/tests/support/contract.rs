@@ -1,0 +1,223 @@
+//! What every repository must do, whatever it lies on, written against the prose of the port.
+
+use super::*;
+use milvault_domain::object::Location;
+
+/// Declares the scenarios and what runs all of them: none can be forgotten.
+macro_rules! scenarios {
+    ($($(#[$doc:meta])* async fn $name:ident($lab:ident) $body:block)*) => {
+        $($(#[$doc])* async fn $name($lab: &Lab) $body)*
+
+        /// Runs every scenario, each on a lab of its own.
+        pub(crate) async fn run(make_lab: impl AsyncFn() -> Lab) {
+            $(
+                eprintln!("scenario: {}", stringify!($name));
+                let lab = make_lab().await;
+                lab.fill().await;
+                $name(&lab).await;
+            )*
+        }
+    };
+}
+
+scenarios! {
+    async fn a_backup_goes_in_and_every_byte_is_right(lab) {
+        let made = lab.back_up(backup_id(1), &[]).await;
+        assert_eq!(made.objects.len(), 17);
+        assert_eq!(made.progress.percent(), 100);
+        assert_eq!(made.progress.objects_done, 17);
+        for level in [VerifyLevel::Existence, VerifyLevel::Structure, VerifyLevel::Content] {
+            let report = lab.verify(backup_id(1), level).await;
+            assert_eq!(report.failures, [], "{level:?}");
+            assert_eq!(report.objects_checked, 17);
+            let read = if level == VerifyLevel::Content { made.progress.bytes_total } else { 0 };
+            assert_eq!(report.bytes_read, read);
+        }
+    }
+
+    async fn headers_come_back_and_backups_are_listed(lab) {
+        assert_eq!(lab.repository.list_backups().await.unwrap(), []);
+        lab.back_up(backup_id(2), &[]).await;
+        lab.back_up(backup_id(1), &[]).await;
+        assert_eq!(lab.repository.list_backups().await.unwrap(), [backup_id(1), backup_id(2)]);
+        assert_eq!(lab.repository.read_header(backup_id(2)).await.unwrap(), header(backup_id(2)));
+        let missing = lab.repository.read_header(backup_id(3)).await.unwrap_err();
+        assert_eq!(missing.kind(), PortErrorKind::NotFound);
+        assert!(missing.to_string().contains(&backup_id(3).to_string()), "{missing}");
+        let missing = lab.repository.verify(backup_id(3), VerifyLevel::Existence, Arc::default()).await;
+        assert_eq!(missing.unwrap_err().kind(), PortErrorKind::NotFound);
+    }
+
+    async fn a_second_backup_copies_only_what_is_new(lab) {
+        let first = lab.back_up(backup_id(1), &[]).await;
+        let unchanged = lab.back_up(backup_id(2), &[backup_id(1)]).await;
+        assert_eq!((unchanged.plan.units.len(), unchanged.plan.reused.len()), (0, 17));
+        assert_eq!(unchanged.progress.bytes_through_server, 0);
+        assert_eq!(unchanged.progress.bytes_reused, first.progress.bytes_total);
+
+        lab.source.put(&insert_key(SEGMENTS[1], 101, 99).to_string(), &content(99, 5000)).await;
+        let third = lab.back_up(backup_id(3), &[backup_id(2), backup_id(1)]).await;
+        assert_eq!((copied(&third.plan.units), third.plan.reused.len()), (1, 17));
+        assert_eq!(third.progress.bytes_done - third.progress.bytes_reused, 5000);
+        assert_eq!(lab.verify(backup_id(3), VerifyLevel::Content).await.failures, []);
+    }
+
+    async fn an_interrupted_backup_continues_without_copying_twice(lab) {
+        let plan = lab.plan(&ObjectIndex::new()).await;
+        let header = header(backup_id(1));
+        assert_eq!(lab.repository.load_unfinished(backup_id(1)).await.unwrap(), None);
+        lab.repository.save_unfinished(&header, &plan).await.unwrap();
+        lab.repository.save_unfinished(&header, &plan).await.unwrap();
+        let copier = lab.copier().await;
+        let half = plan.units.len() / 2;
+        for unit in &plan.units[..half] {
+            copier.copy(unit, &ProgressCounters::default()).await.unwrap();
+        }
+
+        let saved = lab.repository.load_unfinished(backup_id(1)).await.unwrap().unwrap();
+        assert_eq!((&saved.header, &saved.plan), (&header, &plan));
+        let progress = ProgressCounters::default();
+        progress.start(saved.plan.progress());
+        let mut objects = Vec::new();
+        for unit in &saved.plan.units {
+            objects.extend(lab.copier().await.copy(unit, &progress).await.unwrap());
+        }
+        let progress = progress.snapshot();
+        assert_eq!(progress.objects_reused, copied(&plan.units[..half]));
+        assert_eq!((progress.percent(), progress.objects_done), (100, 17));
+        lab.repository.seal(&header, objects).await.unwrap();
+        assert_eq!(lab.repository.load_unfinished(backup_id(1)).await.unwrap(), None);
+        assert_eq!(lab.verify(backup_id(1), VerifyLevel::Content).await.failures, []);
+    }
+
+    async fn what_a_failed_backup_copied_is_reused(lab) {
+        let plan = lab.plan(&ObjectIndex::new()).await;
+        lab.repository.save_unfinished(&header(backup_id(1)), &plan).await.unwrap();
+        lab.copier().await.copy(&plan.units[0], &ProgressCounters::default()).await.unwrap();
+        let index = lab.index(&[], &[backup_id(1)]).await;
+        assert_eq!(index.len(), plan.units[0].objects().len());
+        let next = lab.plan(&index).await;
+        assert_eq!(next.reused.len(), index.len());
+        let index = lab.index(&[], &[backup_id(1), backup_id(9)]).await;
+        assert_eq!(index.len(), next.reused.len(), "a backup that never was is passed over");
+    }
+
+    async fn sealing_again_is_harmless_and_with_other_objects_refused(lab) {
+        let mut objects = lab.back_up(backup_id(1), &[]).await.objects;
+        objects.reverse();
+        let again = lab.repository.seal(&header(backup_id(1)), objects.clone()).await.unwrap();
+        assert!(0 < again.manifest_bytes);
+        objects.pop();
+        let other = lab.repository.seal(&header(backup_id(1)), objects).await.unwrap_err();
+        assert_eq!(other.kind(), PortErrorKind::Conflict, "{other}");
+        assert_eq!(lab.verify(backup_id(1), VerifyLevel::Content).await.objects_checked, 17);
+    }
+
+    async fn a_backup_whose_bytes_are_not_there_is_not_sealed(lab) {
+        let mut objects = lab.back_up(backup_id(1), &[]).await.objects;
+        let lost = PackId::from_bytes([0xee; 16]);
+        objects[3].location = Location::Pack { pack_id: lost, offset_bytes: 0 };
+        let error = lab.repository.seal(&header(backup_id(2)), objects).await.unwrap_err();
+        assert_eq!(error.kind(), PortErrorKind::Corrupt);
+        assert!(error.to_string().contains(&lost.to_string()), "{error}");
+        assert_eq!(lab.repository.list_backups().await.unwrap(), [backup_id(1)]);
+    }
+
+    async fn a_source_file_that_is_gone_is_named(lab) {
+        let plan = lab.plan(&ObjectIndex::new()).await;
+        let key = insert_key(SEGMENTS[0], 100, 6).to_string();
+        lab.source.remove(&key).await;
+        let error = copy_all(lab, &plan).await.unwrap_err();
+        assert_eq!(error.kind(), PortErrorKind::NotFound);
+        assert!(error.to_string().contains(&key), "{error}");
+    }
+
+    async fn a_source_file_that_changed_is_named(lab) {
+        let plan = lab.plan(&ObjectIndex::new()).await;
+        let key = insert_key(SEGMENTS[0], 100, 6).to_string();
+        for size in [4_999_999, 5_000_001] {
+            lab.source.put(&key, &content(6, size)).await;
+            let error = copy_all(lab, &plan).await.unwrap_err();
+            assert_eq!(error.kind(), PortErrorKind::Changed, "{error}");
+            assert!(error.to_string().contains(&key), "{error}");
+        }
+    }
+
+    async fn failed_copies_take_back_what_they_counted(lab) {
+        let plan = lab.plan(&ObjectIndex::new()).await;
+        lab.source.remove(&delta_key(SEGMENTS[0], 50).to_string()).await;
+        let last = plan.units.last().unwrap();
+        let progress = ProgressCounters::default();
+        lab.copier().await.copy(last, &progress).await.unwrap_err();
+        assert_eq!((progress.snapshot().bytes_done, progress.snapshot().objects_done), (0, 0));
+    }
+
+    async fn hashes_of_objects_that_nobody_read_are_recorded_once(lab) {
+        let plan = lab.plan(&ObjectIndex::new()).await;
+        let progress = ProgressCounters::default();
+        let copier = lab.copier().await;
+        let mut objects = Vec::new();
+        for unit in plan.units {
+            let unit = CopyUnit::ServerSide { objects: unit.objects().to_vec() };
+            objects.extend(copier.copy(&unit, &progress).await.unwrap());
+        }
+        assert_eq!(progress.snapshot().objects_done, 17);
+        // As if the store had copied them, also where it cannot.
+        for object in &mut objects {
+            object.hash = None;
+        }
+        lab.repository.seal(&header(backup_id(1)), objects).await.unwrap();
+
+        let first = lab.verify(backup_id(1), VerifyLevel::Content).await;
+        assert_eq!((first.hashes_recorded, first.failures.as_slice()), (17, [].as_slice()));
+        let second = lab.verify(backup_id(1), VerifyLevel::Content).await;
+        assert_eq!((second.hashes_recorded, second.failures.as_slice()), (0, [].as_slice()));
+        let next = lab.back_up(backup_id(2), &[backup_id(1)]).await;
+        assert!(next.objects.iter().all(|object| object.hash.is_some()), "the next backup knows the hashes");
+    }
+
+    async fn two_backups_at_once_do_not_disturb_each_other(lab) {
+        let (first, second) = tokio::join!(lab.back_up(backup_id(1), &[]), lab.back_up(backup_id(2), &[]));
+        assert_eq!((first.objects.len(), second.objects.len()), (17, 17));
+        for id in [backup_id(1), backup_id(2)] {
+            assert_eq!(lab.verify(id, VerifyLevel::Content).await.failures, []);
+        }
+    }
+
+    async fn another_clusters_objects_are_not_reused(lab) {
+        lab.back_up(backup_id(1), &[]).await;
+        let other = ClusterId::from_uuid(Uuid::from_u128(0xc2));
+        let index = lab.repository.load_index(other, &[backup_id(1)], &[]).await.unwrap();
+        assert!(index.is_empty());
+    }
+
+    async fn a_check_finds_a_healthy_place_healthy(lab) {
+        let findings = lab.repository.check().await;
+        assert!(findings.iter().all(|finding| finding.ok), "{findings:?}");
+        let source = lab.stores.open_source(&lab.source.config()).await.unwrap();
+        let findings = source.check().await;
+        assert!(findings.iter().all(|finding| finding.ok), "{findings:?}");
+    }
+
+    async fn listings_hold_wanted_segments_only(lab) {
+        for key in ["stats_log/1/2/3/100/4", "insert_log/x/y", "index_files/1/1/1/1/HNSW"] {
+            lab.source.put(key, b"not a binlog").await;
+        }
+        let source = lab.stores.open_source(&lab.source.config()).await.unwrap();
+        let one = source.list_binlogs(COLLECTION, &HashSet::from([SEGMENTS[1]])).await.unwrap();
+        assert_eq!(one.len(), 8);
+        assert!(one.iter().all(|object| object.key.segment_id == SEGMENTS[1]));
+        let both = source.list_binlogs(COLLECTION, &SEGMENTS.into_iter().collect()).await.unwrap();
+        assert_eq!(both.len(), 17);
+        let none = source.list_binlogs(12_345, &SEGMENTS.into_iter().collect()).await.unwrap();
+        assert!(none.is_empty());
+    }
+}
+
+async fn copy_all(lab: &Lab, plan: &CopyPlan) -> PortResult<()> {
+    let copier = lab.copier().await;
+    for unit in &plan.units {
+        copier.copy(unit, &ProgressCounters::default()).await?;
+    }
+    Ok(())
+}
