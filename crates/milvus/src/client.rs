@@ -1,0 +1,96 @@
+//! One call at a time: deadline, credentials, retries, and the check of the answer's status.
+
+use crate::call::{Answer, Call};
+use crate::error::{CallError, CallResult, Fault};
+use backon::{ExponentialBuilder, Retryable};
+use milvus::proto::milvus::AllocTimestampRequest;
+use std::time::Duration;
+use tonic::client::Grpc;
+use tonic::codec::ProstCodec;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+
+/// Largest answer that is accepted: the segments of a cluster with a million of them fit several times.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// A connection to a Milvus; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    grpc: Grpc<Channel>,
+    /// Marked sensitive, so `Debug` does not show it.
+    authorization: Option<MetadataValue<Ascii>>,
+}
+
+/// A point on the cluster's clock: milliseconds since 1970-01-01 UTC above 18 bits that count within one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct HybridTimestamp(pub(crate) u64);
+
+impl HybridTimestamp {
+    /// Milliseconds since 1970-01-01 UTC.
+    pub(crate) fn physical_ms(self) -> i64 {
+        (self.0 >> 18).cast_signed()
+    }
+}
+
+impl Client {
+    pub(crate) fn new(channel: Channel, authorization: Option<MetadataValue<Ascii>>) -> Self {
+        let grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Self { grpc, authorization }
+    }
+
+    /// Makes a call. Every call of this crate can be repeated without harm, so failures of the transport are
+    /// retried a few times, and a server that limits the rate is met with more patience: about two minutes.
+    pub(crate) async fn call<C: Call>(&self, request: C) -> CallResult<C::Answer> {
+        let transient = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(2))
+            .with_max_times(4);
+        let rate_limited = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_secs(1))
+            .with_max_delay(Duration::from_secs(10))
+            .with_max_times(15);
+        let once = || self.call_once(request.clone());
+        let through_transients =
+            || once.retry(transient).when(|error: &CallError| error.fault == Fault::Unavailable);
+        through_transients
+            .retry(rate_limited)
+            .when(|error: &CallError| error.fault == Fault::RateLimited)
+            .notify(|error, pause| {
+                tracing::debug!(method = C::METHOD, %error, pause_ms = pause.as_millis(), "rate limited");
+            })
+            .await
+    }
+
+    /// Makes a call without any retry.
+    pub(crate) async fn call_once<C: Call>(&self, request: C) -> CallResult<C::Answer> {
+        let mut grpc = self.grpc.clone();
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(C::DEADLINE);
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        let exchange = async {
+            grpc.ready().await.map_err(|error| tonic::Status::from_error(error.into()))?;
+            let codec = ProstCodec::<C, C::Answer>::default();
+            grpc.unary(request, PathAndQuery::from_static(C::PATH), codec).await
+        };
+        let answer = tokio::time::timeout(C::DEADLINE, exchange)
+            .await
+            .map_err(|_| {
+                let seconds = C::DEADLINE.as_secs();
+                CallError::new(Fault::Unavailable, C::METHOD, format!("no answer within {seconds} s"))
+            })?
+            .map_err(|status| CallError::from_grpc(C::METHOD, &status))?
+            .into_inner();
+        CallError::check(C::METHOD, answer.status())?;
+        Ok(answer)
+    }
+
+    /// A new timestamp of the cluster's clock, later than every one that it gave out before.
+    pub(crate) async fn allocate_timestamp(&self) -> CallResult<HybridTimestamp> {
+        self.call(AllocTimestampRequest::default()).await.map(|answer| HybridTimestamp(answer.timestamp))
+    }
+}

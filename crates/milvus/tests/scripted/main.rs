@@ -1,0 +1,8 @@
+//! The connector and the cut against a Milvus service that runs in the test and follows a script: what a real
+//! server does too rarely to be waited for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod connect;
+mod cut;
+mod service;
