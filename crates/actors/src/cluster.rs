@@ -1,0 +1,137 @@
+//! `ClusterActor`: the order of one cluster's jobs.
+
+use crate::core::Core;
+use crate::messages::{Cancel, CancelOutcome, Drain, Refusal, Submit};
+use crate::run::{self, Assignment, Stop};
+use actix::ArbiterHandle;
+use actix::prelude::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
+use milvault_domain::ids::{ClusterId, JobId};
+use milvault_domain::job::JobType;
+use milvault_domain::queue::{ClusterQueue, Effect};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// A shell around [`ClusterQueue`]: it starts a task for every job whose turn it is, and stops it on request. It
+/// keeps nothing that the catalog does not know, so a new one can take its place at any time.
+pub(crate) struct ClusterActor {
+    parts: ClusterParts,
+    queue: ClusterQueue,
+    running: HashMap<JobId, RunningJob>,
+    draining: bool,
+}
+
+/// What a `ClusterActor` is given.
+pub(crate) struct ClusterParts {
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) core: Arc<Core>,
+    /// Where its jobs start their `CopyActor`s.
+    pub(crate) arbiter: ArbiterHandle,
+    /// Parks all jobs of the server.
+    pub(crate) park: CancellationToken,
+    /// Counts the tasks, so that others can wait for their end even when the actor is gone.
+    pub(crate) tasks: TaskTracker,
+}
+
+struct RunningJob {
+    cancel: CancellationToken,
+    /// When the actor dies, its jobs park themselves; whoever takes its place takes them up again.
+    _park_on_drop: DropGuard,
+}
+
+impl ClusterActor {
+    pub(crate) fn new(parts: ClusterParts) -> Self {
+        Self { parts, queue: ClusterQueue::default(), running: HashMap::new(), draining: false }
+    }
+
+    fn apply(&mut self, effects: Vec<Effect>, context: &mut Context<Self>) {
+        for effect in effects {
+            match effect {
+                Effect::Start(job_id, job_type) => self.start(job_id, job_type, context),
+                Effect::Stop(job_id) => {
+                    if let Some(running) = self.running.get(&job_id) {
+                        running.cancel.cancel();
+                    }
+                }
+                // Whoever cancels a waiting job has ended its row before.
+                Effect::Discard(_) => {}
+            }
+        }
+    }
+
+    fn start(&mut self, job_id: JobId, job_type: JobType, context: &mut Context<Self>) {
+        if self.draining {
+            return;
+        }
+        let stop = Stop { cancel: CancellationToken::new(), park: self.parts.park.child_token() };
+        self.running.insert(
+            job_id,
+            RunningJob { cancel: stop.cancel.clone(), _park_on_drop: stop.park.clone().drop_guard() },
+        );
+        let assignment = Assignment {
+            core: Arc::clone(&self.parts.core),
+            arbiter: self.parts.arbiter.clone(),
+            cluster_id: self.parts.cluster_id,
+            job_id,
+            job_type,
+            stop,
+        };
+        let task = self.parts.tasks.spawn_on(run::work_on(assignment), &self.parts.core.io);
+        let ended = task.into_actor(self).map(move |_, actor, context| {
+            actor.running.remove(&job_id);
+            let effects = actor.queue.finish(job_id);
+            actor.apply(effects, context);
+        });
+        context.spawn(ended);
+    }
+}
+
+impl Actor for ClusterActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Submit> for ClusterActor {
+    type Result = Result<(), Refusal>;
+
+    fn handle(&mut self, message: Submit, context: &mut Self::Context) -> Self::Result {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        let effects = self
+            .queue
+            .submit(message.job_id, message.job_type)
+            .map_err(|full| Refusal::QueueFull { limit: full.limit })?;
+        self.apply(effects, context);
+        Ok(())
+    }
+}
+
+impl Handler<Cancel> for ClusterActor {
+    type Result = MessageResult<Cancel>;
+
+    fn handle(&mut self, message: Cancel, context: &mut Self::Context) -> Self::Result {
+        let effects = self.queue.cancel(message.job_id);
+        let stopping = effects.iter().any(|effect| matches!(effect, Effect::Stop(_)));
+        self.apply(effects, context);
+        MessageResult(if stopping { CancelOutcome::Stopping } else { CancelOutcome::NotRunning })
+    }
+}
+
+impl Handler<Drain> for ClusterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.draining = true;
+    }
+}
+
+#[cfg(test)]
+impl Handler<crate::messages::Crash> for ClusterActor {
+    type Result = ();
+
+    #[allow(clippy::panic, reason = "the point of the message")]
+    fn handle(&mut self, _: crate::messages::Crash, _: &mut Self::Context) {
+        panic!("crashed on request of a test");
+    }
+}

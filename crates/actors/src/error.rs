@@ -1,0 +1,77 @@
+//! What callers of this crate are told when something cannot be done.
+
+use milvault_domain::error::InvalidInput;
+use milvault_domain::ids::JobId;
+use milvault_domain::ports::{PortError, PortErrorKind};
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The request breaks a rule; the field and the rule are named.
+    #[error(transparent)]
+    InvalidInput(#[from] InvalidInput),
+    /// Something that the request names does not exist.
+    #[error("{kind} `{id}` does not exist")]
+    NotFound {
+        /// What kind of thing, e.g. `cluster`.
+        kind: &'static str,
+        /// As it was named.
+        id: String,
+    },
+    /// It collides with something that exists or runs.
+    #[error("{message}")]
+    Conflict {
+        /// What it collides with, in words.
+        message: String,
+        /// The job it collides with, where there is one.
+        job_id: Option<JobId>,
+    },
+    /// A limit is reached; the same request may be accepted later.
+    #[error("{message}")]
+    Busy {
+        /// Which limit, in words.
+        message: String,
+    },
+    /// Something that is needed cannot be reached now, or this server is shutting down.
+    #[error("{message}")]
+    Unavailable {
+        /// What, in words.
+        message: String,
+    },
+    /// A defect of Milvault, or data that is not as it must be.
+    #[error("internal error: {0}")]
+    Internal(#[source] PortError),
+}
+
+impl From<PortError> for ServiceError {
+    fn from(error: PortError) -> Self {
+        let message = error.to_string();
+        match error.kind() {
+            PortErrorKind::NotFound => Self::NotFound { kind: "object", id: message },
+            PortErrorKind::InvalidInput => Self::InvalidInput(InvalidInput::new("input", message)),
+            PortErrorKind::Conflict => Self::Conflict { message, job_id: None },
+            PortErrorKind::Unavailable
+            | PortErrorKind::Changed
+            | PortErrorKind::PermissionDenied
+            | PortErrorKind::StorageFull
+            | PortErrorKind::ReadOnly => Self::Unavailable { message },
+            PortErrorKind::Corrupt
+            | PortErrorKind::Unsupported
+            | PortErrorKind::Canceled
+            | PortErrorKind::Internal => Self::Internal(error),
+        }
+    }
+}
+
+/// Why the service could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The operating system refused a thread, or an event loop could not be made on it.
+    #[error("cannot start the thread of the actors: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The catalog did not tell which jobs were left open.
+    #[error("cannot take up the open jobs: {0}")]
+    Catalog(#[from] PortError),
+}

@@ -1,0 +1,61 @@
+//! Messages between the handles of this crate and its actors. All are private, all have typed answers.
+
+use actix::prelude::Message;
+use milvault_domain::ids::JobId;
+use milvault_domain::job::JobType;
+use milvault_domain::object::StoredObject;
+use milvault_domain::plan::CopyUnit;
+use milvault_domain::ports::PortResult;
+
+/// Work on this job when its turn comes. Its row is in the catalog already.
+#[derive(Message)]
+#[rtype(result = "Result<(), Refusal>")]
+pub(crate) struct Submit {
+    pub(crate) job_id: JobId,
+    pub(crate) job_type: JobType,
+}
+
+/// Why an actor does not take a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Too many jobs of the cluster wait.
+    QueueFull { limit: usize },
+    /// The server is shutting down. The job's row stays; the next start takes it up.
+    Draining,
+    /// The cluster's actor died too often, or cannot be reached.
+    Degraded,
+}
+
+/// Stop working on this job, or do not begin. The catalog knows already that it is to be canceled.
+#[derive(Message)]
+#[rtype(result = "CancelOutcome")]
+pub(crate) struct Cancel {
+    pub(crate) job_id: JobId,
+}
+
+/// What a cancel met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CancelOutcome {
+    /// The job is at work and was told to stop; it ends itself in the catalog.
+    Stopping,
+    /// Nobody works on it (any more).
+    NotRunning,
+}
+
+/// Take no more jobs and begin none of those that wait.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
+/// Copy this unit.
+#[derive(Message)]
+#[rtype(result = "PortResult<Vec<StoredObject>>")]
+pub(crate) struct Copy {
+    pub(crate) unit: CopyUnit,
+}
+
+/// Panic in the handler: what the watchdog is for.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Crash;

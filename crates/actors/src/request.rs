@@ -1,0 +1,86 @@
+//! What callers may ask for.
+
+use milvault_domain::backup::{BackupScope, CreationMethod};
+use milvault_domain::cluster::MilvusEndpoint;
+use milvault_domain::ids::{BackupId, ClusterId, ProjectId, RepositoryId};
+use milvault_domain::job::VerifyLevel;
+use milvault_domain::storage::StorageConfig;
+
+/// A backup that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupRequest {
+    /// Of which cluster.
+    pub cluster_id: ClusterId,
+    /// Of what part of it.
+    pub scope: BackupScope,
+    /// Name; `None` makes one from the cluster's name and the time.
+    pub name: Option<String>,
+    /// Description; `None` is empty.
+    pub description: Option<String>,
+    /// Days to keep it; `None` is for ever (manual) or the default (automatic).
+    pub retention_days: Option<u32>,
+    /// A repeated request with the same key gets the backup and job of the first.
+    pub idempotency_key: Option<String>,
+    /// A person or a schedule.
+    pub creation_method: CreationMethod,
+    /// Who asks.
+    pub created_by: String,
+}
+
+/// A check of a backup that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyRequest {
+    /// Which backup; it must be available.
+    pub backup_id: BackupId,
+    /// How thoroughly.
+    pub level: VerifyLevel,
+    /// Who asks.
+    pub created_by: String,
+}
+
+/// A cluster to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCluster {
+    /// Project it will belong to.
+    pub project_id: ProjectId,
+    /// Name, unique in the project.
+    pub name: String,
+    /// How to reach Milvus.
+    pub endpoint: MilvusEndpoint,
+    /// Where Milvus keeps its binlogs.
+    pub storage: StorageConfig,
+    /// Where its backups go; a repository of the same project.
+    pub repository_id: RepositoryId,
+    /// Compute units; `None` is the default.
+    pub cu_size: Option<u32>,
+    /// Upper limit of copied bytes per second; `None` is unlimited.
+    pub max_bytes_per_second: Option<u64>,
+}
+
+/// Changes of a cluster: what is `None` stays as it is. Jobs that run keep what they began with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterPatch {
+    /// New name.
+    pub name: Option<String>,
+    /// New way to reach Milvus.
+    pub endpoint: Option<MilvusEndpoint>,
+    /// New place of the binlogs.
+    pub storage: Option<StorageConfig>,
+    /// New repository; earlier backups stay where they are.
+    pub repository_id: Option<RepositoryId>,
+    /// New compute units.
+    pub cu_size: Option<u32>,
+    /// New limit of copied bytes per second; `Some(None)` removes it.
+    pub max_bytes_per_second: Option<Option<u64>>,
+}
+
+/// A repository to be made and registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRepository {
+    /// Project it will belong to.
+    pub project_id: ProjectId,
+    /// Name, unique in the project.
+    pub name: String,
+    /// An empty place.
+    pub storage: StorageConfig,
+}

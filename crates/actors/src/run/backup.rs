@@ -1,0 +1,231 @@
+//! A backup: cut, plan, copy, seal.
+
+use super::sealed::complete_sealed;
+use super::{Run, Trouble, plan};
+use crate::copy::{CopyJob, copy_units};
+use crate::telemetry;
+use chrono::{DateTime, Utc};
+use milvault_domain::backup::{Backup, BackupFacts, ManifestHeader};
+use milvault_domain::cluster::Cluster;
+use milvault_domain::ids::RepositoryId;
+use milvault_domain::job::{Job, JobPhase};
+use milvault_domain::milvus::Cut;
+use milvault_domain::object::StoredObject;
+use milvault_domain::plan::CopyPlan;
+use milvault_domain::ports::{BackupRepository, PortError, PortErrorKind, PortResult, UnfinishedBackup};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Makes the backup, from wherever an earlier attempt was cut off: with a saved plan it continues with its units,
+/// with a sealed manifest only the catalog is brought up to date.
+pub(super) async fn back_up(run: &Run) -> Result<Job, Trouble> {
+    let backup_id = run.backup_id()?;
+    let deps = &run.core.deps;
+    let backup = run.retry().run("look up the backup", || deps.catalog.backup(backup_id)).await?;
+    let backup = backup.ok_or_else(|| missing(format!("backup {backup_id} is not in the catalog")))?;
+    let cluster = run.retry().run("look up the cluster", || deps.catalog.cluster(backup.cluster_id)).await?;
+    let cluster = cluster
+        .ok_or_else(|| missing(format!("cluster {} was removed; register it again", backup.cluster_id)))?;
+    let repository = run.open_repository(backup.repository_id).await?;
+
+    let unfinished =
+        run.retry().run("look for an earlier attempt", || repository.load_unfinished(backup_id)).await?;
+    let UnfinishedBackup { header, plan } = match unfinished {
+        Some(unfinished) => {
+            tracing::info!(units = unfinished.plan.units.len(), "a cut-off backup continues");
+            unfinished
+        }
+        None => match sealed_before(run, &repository, &backup).await? {
+            Some(header) => return complete_sealed(run, &repository, header).await,
+            None => prepare(run, &backup, &cluster, &repository).await?,
+        },
+    };
+    let reused_stored_bytes: u64 = plan.reused.iter().map(|object| object.stored_bytes).sum();
+    let reused_objects = plan.reused.len() as u64;
+    metrics::counter!(telemetry::REUSED_BYTES).increment(plan.progress().bytes_reused);
+    let objects = copy(run, &cluster, &repository, &header, plan).await?;
+    let sealed = SealedFacts {
+        logical_bytes: objects.iter().map(|object| object.source.size_bytes).sum(),
+        objects: objects.len() as u64,
+        reused_objects,
+    };
+    let stored_bytes: u64 = objects.iter().map(|object| object.stored_bytes).sum();
+    run.enter(JobPhase::Seal).await?;
+    let receipt = repository.seal(&header, objects).await.map_err(unless_lasting)?;
+    let newly_stored_bytes = stored_bytes.saturating_sub(reused_stored_bytes) + receipt.manifest_bytes;
+    complete(run, header, &sealed, newly_stored_bytes).await
+}
+
+/// A former attempt may have been cut off between the manifest and the catalog.
+async fn sealed_before(
+    run: &Run,
+    repository: &Arc<dyn BackupRepository>,
+    backup: &Backup,
+) -> PortResult<Option<ManifestHeader>> {
+    if run.job.attempt <= 1 {
+        return Ok(None);
+    }
+    match run.retry().run("look for a manifest", || repository.read_header(backup.id)).await {
+        Ok(header) => Ok(Some(header)),
+        Err(error) if error.kind() == PortErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the cut and makes the plan. Both are durable in the repository when this returns.
+async fn prepare(
+    run: &Run,
+    backup: &Backup,
+    cluster: &Cluster,
+    repository: &Arc<dyn BackupRepository>,
+) -> PortResult<UnfinishedBackup> {
+    run.enter(JobPhase::Cut).await?;
+    let began_at = Instant::now();
+    let milvus = &run.core.deps.milvus;
+    let take_cut = || async { milvus.connect(&cluster.endpoint).await?.take_cut(&backup.scope).await };
+    let cut = run.retry().run("take the cut", take_cut).await?;
+    metrics::histogram!(telemetry::CUT_SECONDS).record(began_at.elapsed().as_secs_f64());
+    tracing::info!(cut_at_ms = cut.cut_at_ms, collections = cut.collections().count(), "the cut is taken");
+
+    run.enter(JobPhase::Plan).await?;
+    let plan = plan::make_plan(run, backup, cluster, repository, &cut).await?;
+    let header = header(backup, cluster, cut);
+    run.retry().run("save the plan", || repository.save_unfinished(&header, &plan)).await?;
+    Ok(UnfinishedBackup { header, plan })
+}
+
+fn header(backup: &Backup, cluster: &Cluster, cut: Cut) -> ManifestHeader {
+    ManifestHeader {
+        backup_id: backup.id,
+        cluster_id: backup.cluster_id,
+        cluster_name: backup.cluster_name.clone(),
+        project_id: backup.project_id,
+        name: backup.name.clone(),
+        description: backup.description.clone(),
+        scope: backup.scope.clone(),
+        creation_method: backup.creation_method,
+        created_by: backup.created_by.clone(),
+        created_at_ms: backup.created_at.timestamp_millis(),
+        expires_at_ms: backup.expires_at.map(|at| at.timestamp_millis()),
+        source_url: cluster.storage.display_url(),
+        cut,
+    }
+}
+
+/// Copies what the plan says and returns all objects of the backup, sorted by key: the same backup gives the same
+/// manifest, whatever the order in which units ended.
+async fn copy(
+    run: &Run,
+    cluster: &Cluster,
+    repository: &Arc<dyn BackupRepository>,
+    header: &ManifestHeader,
+    plan: CopyPlan,
+) -> PortResult<Vec<StoredObject>> {
+    run.live.counters.start(plan.progress());
+    run.enter(JobPhase::Copy).await?;
+    let CopyPlan { reused: mut objects, units } = plan;
+    let stores = &run.core.deps.stores;
+    let open = || stores.open_copier(&cluster.storage, Arc::clone(repository), cluster.max_bytes_per_second);
+    let copy_job = CopyJob {
+        core: Arc::clone(&run.core),
+        copier: run.retry().run("open the way of the copy", open).await?,
+        progress: Arc::clone(&run.live.counters),
+        collection_names: header
+            .cut
+            .collections()
+            .map(|(database, collection)| {
+                (collection.collection_id, format!("{database}.{}", collection.name))
+            })
+            .collect(),
+        span: tracing::Span::current(),
+    };
+    objects.extend(copy_units(&run.arbiter, Arc::new(copy_job), units, cluster.copies_in_flight()).await?);
+    objects.sort_unstable_by_key(|object| object.source.key);
+    Ok(objects)
+}
+
+/// Figures of all objects of a backup, for the catalog.
+pub(super) struct SealedFacts {
+    pub(super) logical_bytes: u64,
+    pub(super) objects: u64,
+    pub(super) reused_objects: u64,
+}
+
+/// Makes the backup available in the catalog.
+pub(super) async fn complete(
+    run: &Run,
+    header: ManifestHeader,
+    sealed: &SealedFacts,
+    newly_stored_bytes: u64,
+) -> Result<Job, Trouble> {
+    let backup_id = header.backup_id;
+    let mut contents = header.cut;
+    let facts = BackupFacts {
+        cut_at: time_of_cut(contents.cut_at_ms)?,
+        milvus_version: contents.server.version.clone(),
+        logical_bytes: sealed.logical_bytes,
+        newly_stored_bytes,
+        object_count: sealed.objects,
+        reused_object_count: sealed.reused_objects,
+        row_count: contents.row_count(),
+        collection_count: u32::try_from(contents.collections().count()).unwrap_or(u32::MAX),
+    };
+    // The catalog answers queries from the descriptions; the schemas for a restore stay in the manifest.
+    for database in &mut contents.databases {
+        for collection in &mut database.collections {
+            collection.schema_proto = Vec::new();
+        }
+    }
+    let deps = &run.core.deps;
+    let progress = run.live.counters.snapshot();
+    let write = || {
+        let now = deps.clock.now();
+        deps.catalog.complete_backup(run.job.id, backup_id, &facts, &contents, progress, now)
+    };
+    let (_, job) = run.retry().run("make the backup available", write).await.map_err(unless_lasting)?;
+    tracing::info!(
+        logical_bytes = facts.logical_bytes,
+        newly_stored_bytes = facts.newly_stored_bytes,
+        objects = facts.object_count,
+        reused_objects = facts.reused_object_count,
+        "a backup is available"
+    );
+    Ok(job)
+}
+
+fn time_of_cut(cut_at_ms: i64) -> PortResult<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(cut_at_ms).ok_or_else(|| {
+        PortError::new(
+            PortErrorKind::Internal,
+            format!("the cut's time {cut_at_ms} ms is outside the calendar"),
+        )
+    })
+}
+
+/// Everything is copied when the last steps come: an outage then must not cost the whole backup.
+fn unless_lasting(error: PortError) -> Trouble {
+    if error.kind() == PortErrorKind::Unavailable {
+        Trouble::Postponed(error)
+    } else {
+        Trouble::Failed(error)
+    }
+}
+
+fn missing(message: String) -> PortError {
+    PortError::new(PortErrorKind::NotFound, message)
+}
+
+impl Run {
+    /// Opens a repository of the catalog.
+    pub(super) async fn open_repository(
+        &self,
+        repository_id: RepositoryId,
+    ) -> PortResult<Arc<dyn BackupRepository>> {
+        let deps = &self.core.deps;
+        let row =
+            self.retry().run("look up the repository", || deps.catalog.repository(repository_id)).await?;
+        let row = row.ok_or_else(|| missing(format!("repository {repository_id} is not registered")))?;
+        let open = || deps.stores.open_repository(row.id, &row.storage, row.capabilities);
+        self.retry().run("open the repository", open).await
+    }
+}

@@ -1,0 +1,130 @@
+//! How work on a job ends in the catalog.
+
+use super::{Run, Stop, Trouble};
+use crate::retry::Retry;
+use crate::telemetry;
+use futures::FutureExt;
+use milvault_domain::job::{Job, JobState};
+use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
+use std::any::Any;
+use std::future::Future;
+use std::time::Duration;
+
+/// Longest time for one write of a job's end. A catalog that hangs must not keep a cancelled job alive.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What to record about a job when work on it stops.
+pub(super) enum Ending {
+    /// It succeeded, and the catalog knows it already.
+    Done,
+    /// It cannot be done, and why.
+    Failed(String),
+    /// Stopped on request.
+    Canceled,
+    /// To be continued later, and why.
+    Parked(String),
+    /// Nothing: the row stays `IN_PROGRESS`, and whoever finds it counts an attempt.
+    CutOff,
+}
+
+impl Ending {
+    pub(super) fn of_work(
+        worked: Result<Result<Job, Trouble>, Box<dyn Any + Send>>,
+        run: &Run,
+        stop: &Stop,
+    ) -> Self {
+        match worked {
+            Ok(Ok(_)) => Self::Done,
+            // What fails while it is being cancelled fails for no other reason worth telling.
+            Ok(Err(_)) if stop.cancel.is_cancelled() => Self::Canceled,
+            Ok(Err(Trouble::Postponed(error))) if run.job.attempt < run.core.settings.job_attempts_max => {
+                tracing::warn!(?error, "the last step of a job did not go through; it is taken up again");
+                Self::Parked(format!("{error}; taken up again in a moment"))
+            }
+            // Not on request, so the runtime is being taken away under the work, as in a crash.
+            Ok(Err(Trouble::Failed(error))) if error.kind() == PortErrorKind::Canceled => Self::CutOff,
+            Ok(Err(Trouble::Failed(error) | Trouble::Postponed(error))) => {
+                tracing::error!(?error, "a job failed");
+                Self::Failed(error.to_string())
+            }
+            Err(panic) => {
+                tracing::error!(
+                    panic = panic_message(panic.as_ref()),
+                    "a job failed: the work on it panicked"
+                );
+                Self::Failed(
+                    "internal error: the work on this job broke off; the server's log says where".to_owned(),
+                )
+            }
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("not a text")
+}
+
+/// Records the end, then takes the job off the list of those at work, then tells subscribers.
+pub(super) async fn end(run: &Run, ending: Ending) {
+    let recorded = record(run, ending).await;
+    run.core.live.remove(run.job.id);
+    run.core.live.publish(&run.job);
+    match recorded {
+        Ok(state) => {
+            if let Some(label) = telemetry::final_state_label(state) {
+                let job_type = telemetry::type_label(run.job.job_type);
+                metrics::counter!(telemetry::JOBS, "type" => job_type, "state" => label).increment(1);
+            }
+            tracing::info!(?state, "work on a job ends");
+        }
+        Err(error) => {
+            tracing::error!(?error, "the end of a job cannot be recorded; it is taken up again later");
+        }
+    }
+}
+
+async fn record(run: &Run, ending: Ending) -> PortResult<JobState> {
+    let (to, reason) = match ending {
+        Ending::Done => return Ok(JobState::Successful),
+        Ending::CutOff => return Ok(JobState::InProgress),
+        Ending::Failed(reason) => (JobState::Failed, Some(reason)),
+        Ending::Canceled => (JobState::Canceled, None),
+        Ending::Parked(reason) => (JobState::Pending, Some(reason)),
+    };
+    if let Err(error) = in_time(run.checkpoint()).await {
+        tracing::warn!(%error, "the last progress of a job was not recorded");
+    }
+    match transition(run, to, reason.as_deref()).await {
+        Err(error) if error.kind() == PortErrorKind::Conflict => ended_otherwise(run).await,
+        other => other,
+    }
+}
+
+/// The catalog knows better: the work had ended before the stop reached it, or a cancel came while it was parked.
+async fn ended_otherwise(run: &Run) -> PortResult<JobState> {
+    let state = in_time(run.core.job(run.job.id)).await?.map(|job| job.state);
+    match state {
+        Some(JobState::Canceling) => transition(run, JobState::Canceled, None).await,
+        Some(state) => Ok(state),
+        None => Err(PortError::new(PortErrorKind::NotFound, "the job is no longer in the catalog")),
+    }
+}
+
+async fn transition(run: &Run, to: JobState, reason: Option<&str>) -> PortResult<JobState> {
+    let catalog = &run.core.deps.catalog;
+    // Boxed: the compiler cannot see otherwise that the future may move between threads.
+    let write = || in_time(catalog.transition_job(run.job.id, to, reason, run.core.deps.clock.now())).boxed();
+    let job =
+        Retry::of(&run.core.settings).only_unavailable().run("record the end of the job", write).await?;
+    Ok(job.state)
+}
+
+async fn in_time<T>(call: impl Future<Output = PortResult<T>>) -> PortResult<T> {
+    tokio::time::timeout(WRITE_TIME_MAX, call)
+        .await
+        .unwrap_or_else(|_| Err(PortError::new(PortErrorKind::Unavailable, "the catalog does not answer")))
+}

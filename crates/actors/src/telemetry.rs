@@ -1,0 +1,34 @@
+//! Names of the metrics of this crate, and how they are spelled.
+
+use milvault_domain::job::{JobState, JobType};
+
+/// Counter by `type` and `state`: jobs that ended.
+pub(crate) const JOBS: &str = "milvault_jobs_total";
+/// Gauge: jobs at work.
+pub(crate) const JOBS_RUNNING: &str = "milvault_jobs_running";
+/// Counter: bytes of units that were copied, or found complete when a job continued.
+pub(crate) const COPIED_BYTES: &str = "milvault_copied_bytes_total";
+/// Counter: bytes that were in the repository already.
+pub(crate) const REUSED_BYTES: &str = "milvault_reused_bytes_total";
+/// Histogram: seconds that a cut took.
+pub(crate) const CUT_SECONDS: &str = "milvault_cut_seconds";
+/// Counter: actors that died and were replaced.
+pub(crate) const ACTOR_RESTARTS: &str = "milvault_actor_restarts_total";
+
+/// States that end a job, as labels; `None` for the others.
+pub(crate) const fn final_state_label(state: JobState) -> Option<&'static str> {
+    match state {
+        JobState::Successful => Some("SUCCESSFUL"),
+        JobState::Failed => Some("FAILED"),
+        JobState::Canceled => Some("CANCELED"),
+        JobState::Pending | JobState::InProgress | JobState::Canceling => None,
+    }
+}
+
+/// Job types as labels.
+pub(crate) const fn type_label(job_type: JobType) -> &'static str {
+    match job_type {
+        JobType::Backup => "BACKUP",
+        JobType::Verify => "VERIFY",
+    }
+}
