@@ -1,0 +1,127 @@
+//! The schema and how operations of it are executed.
+
+mod access;
+mod backend;
+mod executor;
+mod model;
+mod mutation;
+mod page;
+mod query;
+mod scalar;
+mod subscription;
+
+pub(crate) use backend::Backend;
+pub(crate) use executor::{GraphExecutor, complete_errors, error_response};
+
+use crate::limits::GatewayLimits;
+use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, Schema, SchemaBuilder};
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+/// Queries. They read the catalog only.
+#[derive(MergedObject, Default)]
+pub(crate) struct Query(
+    query::viewer::ViewerQuery,
+    query::node::NodeQuery,
+    query::cluster::ClusterQuery,
+    query::repository::RepositoryQuery,
+    query::backup::BackupQuery,
+    query::job::JobQuery,
+);
+
+/// Mutations. Each has one input and one payload.
+#[derive(MergedObject, Default)]
+pub(crate) struct Mutation(
+    mutation::repository::RepositoryMutation,
+    mutation::cluster::ClusterMutation,
+    mutation::backup::BackupMutation,
+    mutation::job::JobMutation,
+);
+
+/// Subscriptions. The first event is the current state, each further one a change.
+#[derive(MergedSubscription, Default)]
+pub(crate) struct Subscription(subscription::job::JobSubscription);
+
+/// The schema of this API.
+pub(crate) type GatewaySchema = Schema<Query, Mutation, Subscription>;
+
+/// The schema with limits and with what its resolvers work on.
+pub(crate) fn schema(backend: Arc<Backend>, limits: &GatewayLimits) -> GatewaySchema {
+    builder()
+        .data(backend)
+        .limit_depth(limits.depth_max)
+        .limit_complexity(limits.complexity_max)
+        .limit_directives(limits.directives_max)
+        .finish()
+}
+
+/// The schema's text; needs nothing to work on.
+pub(crate) fn sdl() -> String {
+    let options = SDLExportOptions::new()
+        .sorted_fields()
+        .sorted_arguments()
+        .sorted_enum_items()
+        .include_specified_by()
+        .use_space_ident();
+    let text = builder().finish().sdl_with_options(options);
+    format!("{}\n", text.trim_end())
+}
+
+fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query::default(), Mutation::default(), Subscription::default())
+        .override_output_type_description::<DateTime<Utc>>("A time, as RFC 3339 text with a time zone.")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use async_graphql::Value;
+    use futures::StreamExt;
+
+    /// Arguments that fit the schema, which is all that it takes to reach the resolver.
+    fn argument(name: &str) -> &'static str {
+        match name {
+            "createBackup" | "removeCluster" | "checkCluster" | "updateCluster" => {
+                "(input: {clusterId: \"x\"})"
+            }
+            "verifyBackup" => "(input: {backupId: \"x\", level: CONTENT})",
+            "cancelJob" => "(input: {jobId: \"x\"})",
+            "registerRepository" => "(input: {name: \"x\", storage: {local: {path: \"/x\"}}})",
+            "registerCluster" => {
+                "(input: {name: \"x\", uri: \"x\", repositoryId: \"x\", storage: {local: {path: \"/x\"}}})"
+            }
+            "jobUpdated" => "(jobId: \"x\")",
+            "node" | "cluster" | "repository" | "backup" | "job" => "(id: \"x\")",
+            _ => "",
+        }
+    }
+
+    /// The HTTP layer lets nobody through without a key. Should it ever, every resolver refuses by itself, before
+    /// it looks at the input.
+    #[tokio::test]
+    async fn every_resolver_refuses_a_request_without_a_caller() {
+        let schema = builder().finish();
+        let roots = schema
+            .execute("{ __schema { queryType { fields { name } } mutationType { fields { name } } subscriptionType { fields { name } } } }")
+            .await
+            .data
+            .into_json()
+            .unwrap();
+        let mut checked = 0;
+        for (operation, root) in
+            [("query", "queryType"), ("mutation", "mutationType"), ("subscription", "subscriptionType")]
+        {
+            for field in roots["__schema"][root]["fields"].as_array().unwrap() {
+                let name = field["name"].as_str().unwrap();
+                let query = format!("{operation} {{ {name}{} {{ __typename }} }}", argument(name));
+                let mut answer = schema.execute_stream(query).next().await.unwrap();
+                complete_errors(&mut answer, "test");
+                let code = answer.errors[0].extensions.as_ref().and_then(|extensions| extensions.get("code"));
+                assert_eq!(code, Some(&Value::from("UNAUTHENTICATED")), "{name}: {:?}", answer.errors);
+                checked += 1;
+            }
+        }
+        assert!(checked >= 20, "introspection found too little");
+    }
+}

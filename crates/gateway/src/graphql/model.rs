@@ -1,0 +1,14 @@
+//! Views of domain types: what the schema shows of them. Domain types know nothing of GraphQL.
+
+pub(crate) mod backup;
+pub(crate) mod check;
+pub(crate) mod cluster;
+pub(crate) mod collection;
+pub(crate) mod contents;
+pub(crate) mod job;
+pub(crate) mod node;
+pub(crate) mod repository;
+pub(crate) mod secret;
+pub(crate) mod storage;
+pub(crate) mod verify;
+pub(crate) mod viewer;

@@ -1,0 +1,52 @@
+//! Repositories.
+
+use super::storage::Storage;
+use crate::graphql::scalar::print_id;
+use async_graphql::{ID, SimpleObject};
+use chrono::{DateTime, Utc};
+use milvault_domain::repository as domain;
+
+/// A place where backups live.
+#[derive(SimpleObject)]
+pub(crate) struct Repository {
+    /// Identity, `rep_...`.
+    pub(crate) id: ID,
+    /// Project it belongs to.
+    project_id: ID,
+    /// Name, unique in the project.
+    name: String,
+    /// Where it lies.
+    storage: Storage,
+    /// What its store was found to do when it was made.
+    capabilities: StoreCapabilities,
+    /// When it was registered.
+    created_at: DateTime<Utc>,
+}
+
+/// What a store was found to do. Speed rests on it, correctness does not.
+#[derive(SimpleObject)]
+pub(crate) struct StoreCapabilities {
+    /// Refuses to overwrite when asked not to.
+    conditional_put: bool,
+    /// Copies an object without the bytes passing through the server.
+    server_side_copy: bool,
+    /// Copies parts of large objects the same way.
+    multipart_copy: bool,
+}
+
+impl From<domain::Repository> for Repository {
+    fn from(record: domain::Repository) -> Self {
+        Self {
+            id: print_id(record.id),
+            project_id: print_id(record.project_id),
+            storage: (&record.storage).into(),
+            capabilities: StoreCapabilities {
+                conditional_put: record.capabilities.conditional_put,
+                server_side_copy: record.capabilities.server_side_copy,
+                multipart_copy: record.capabilities.multipart_copy,
+            },
+            name: record.name,
+            created_at: record.created_at,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Registering repositories.
+
+use crate::error::GatewayError;
+use crate::graphql::access::ContextExt;
+use crate::graphql::model::repository::Repository;
+use crate::graphql::model::storage::StorageInput;
+use crate::graphql::scalar::parse_id;
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use milvault_actors::NewRepository;
+use milvault_domain::access::Action;
+
+/// Mutations of repositories.
+#[derive(Default)]
+pub(crate) struct RepositoryMutation;
+
+/// A repository to be made.
+#[derive(InputObject)]
+pub(crate) struct RegisterRepositoryInput {
+    /// Name, 1 to 64 characters, unique in the project.
+    name: String,
+    /// Project it will belong to; absent for the only one in which the key may manage repositories.
+    project_id: Option<ID>,
+    /// An empty place.
+    storage: StorageInput,
+}
+
+/// A repository that was made.
+#[derive(SimpleObject)]
+pub(crate) struct RegisterRepositoryPayload {
+    /// The repository.
+    repository: Repository,
+}
+
+#[Object]
+impl RepositoryMutation {
+    /// Makes an empty place into a repository: finds out what its store can do, and writes `milvault.json`.
+    async fn register_repository(
+        &self,
+        context: &Context<'_>,
+        input: RegisterRepositoryInput,
+    ) -> Result<RegisterRepositoryPayload, GatewayError> {
+        let (caller, backend) = (context.caller()?, context.backend()?);
+        let wanted = input.project_id.map(|id| parse_id("projectId", &id)).transpose()?;
+        let project_id = caller.project_for(Action::ManageClusters, wanted, backend)?;
+        let new = NewRepository { project_id, name: input.name, storage: input.storage.check()? };
+        let made = backend.service.register_repository(new).await?;
+        Ok(RegisterRepositoryPayload { repository: made.into() })
+    }
+}

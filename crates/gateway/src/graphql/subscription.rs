@@ -1,0 +1,4 @@
+//! Subscriptions, by noun.
+
+mod feed;
+pub(crate) mod job;

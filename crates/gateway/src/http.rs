@@ -1,0 +1,73 @@
+//! Routes, and what all of them share.
+
+mod envelope;
+mod graphiql;
+mod health;
+mod operation;
+mod origin;
+mod socket;
+mod sockets;
+
+use crate::graphql::{Backend, GraphExecutor};
+use crate::limits::GatewayLimits;
+use crate::state::GatewayState;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::routing::{get, post};
+use envelope::{REQUEST_ID, RequestIds};
+use milvault_actors::Service;
+use milvault_domain::ports::{Catalog, Clock};
+use sockets::Sockets;
+use std::sync::Arc;
+use tower_http::cors::CorsLayer;
+
+/// What handlers share.
+struct Gateway {
+    catalog: Arc<dyn Catalog>,
+    service: Service,
+    clock: Arc<dyn Clock>,
+    limits: Arc<GatewayLimits>,
+    metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+    graphiql: bool,
+    allowed_origins: Vec<String>,
+    executor: GraphExecutor,
+    sockets: Sockets,
+    request_ids: RequestIds,
+}
+
+pub(crate) fn router(state: GatewayState) -> Router {
+    let limits = Arc::new(state.limits);
+    let backend = Backend::new(Arc::clone(&state.catalog), state.service.clone(), state.tenancy);
+    let gateway = Arc::new(Gateway {
+        executor: GraphExecutor::new(Arc::new(backend), Arc::clone(&limits)),
+        sockets: Sockets::new(limits.sockets_max, limits.sockets_per_key_max),
+        request_ids: RequestIds::new(state.clock.now()),
+        catalog: state.catalog,
+        service: state.service,
+        clock: state.clock,
+        metrics_render: state.metrics_render,
+        graphiql: state.graphiql,
+        allowed_origins: state.allowed_origins,
+        limits: Arc::clone(&limits),
+    });
+    Router::new()
+        .route("/graphql", post(operation::answer).get(operation::open))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .layer(cors(&gateway.allowed_origins))
+        .layer(DefaultBodyLimit::max(limits.body_bytes_max))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&gateway), envelope::wrap))
+        .with_state(gateway)
+}
+
+/// Lets browsers show answers to pages of the allowed origins, and to no others.
+fn cors(allowed_origins: &[String]) -> CorsLayer {
+    let origins = allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static(REQUEST_ID)])
+        .expose_headers([HeaderName::from_static(REQUEST_ID)])
+}

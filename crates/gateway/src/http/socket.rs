@@ -1,0 +1,190 @@
+//! One WebSocket: `graphql-transport-ws`, with a deadline for saying who is there, pings, and a look at the key now
+//! and then. The protocol itself is async-graphql's.
+
+mod session;
+
+use super::Gateway;
+use super::envelope::RequestId;
+use super::operation::failure;
+use crate::auth::key_in_headers;
+use crate::error::GatewayError;
+use async_graphql::http::{WebSocket as Protocol, WebSocketProtocols, WsMessage};
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures::stream::SplitSink;
+use futures::{SinkExt, Stream, StreamExt, future};
+use session::{Session, SocketExecutor};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tracing::Instrument;
+
+/// The only protocol spoken.
+const PROTOCOL: &str = "graphql-transport-ws";
+/// Pings that a client may leave unanswered before it is let go.
+const PINGS_UNANSWERED_MAX: u32 = 3;
+/// Time for subscriptions to tell their end after the key has ended, before the WebSocket closes.
+const REVOCATION_GRACE: Duration = Duration::from_secs(1);
+/// Longest reason of a close frame: control frames carry 125 bytes, two of them the code.
+const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+/// Codes of `graphql-transport-ws` and of WebSocket itself.
+mod code {
+    pub(super) const TRY_AGAIN_LATER: u16 = 1013;
+    pub(super) const BAD_REQUEST: u16 = 4400;
+    pub(super) const UNAUTHORIZED: u16 = 4401;
+    pub(super) const INIT_TIMEOUT: u16 = 4408;
+    pub(super) const INTERNAL: u16 = 4500;
+}
+
+/// Answers an upgrade.
+pub(super) fn open(
+    gateway: Arc<Gateway>,
+    upgrade: WebSocketUpgrade,
+    headers: &HeaderMap,
+    request_id: RequestId,
+) -> Response {
+    let upgrade = upgrade.protocols([PROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        let error = GatewayError::bad_request(format!("offer the WebSocket protocol `{PROTOCOL}`"));
+        return failure(StatusCode::BAD_REQUEST, error, &request_id);
+    }
+    let Some(place) = gateway.sockets.enter() else {
+        let message = String::from("all WebSockets are taken; try again later");
+        return failure(StatusCode::SERVICE_UNAVAILABLE, GatewayError::Busy { message }, &request_id);
+    };
+    let message_bytes_max = gateway.limits.socket_message_bytes_max;
+    let header_key = key_in_headers(headers).map(str::to_owned);
+    let span = tracing::info_span!("websocket", request_id = request_id.0);
+    let session = Arc::new(Session::new(gateway, request_id, header_key));
+    upgrade.max_message_size(message_bytes_max).max_frame_size(message_bytes_max).on_upgrade(move |socket| {
+        async move {
+            serve(socket, session).await;
+            drop(place);
+        }
+        .instrument(span)
+    })
+}
+
+/// Why a WebSocket ends: a close frame, unless the other side is gone already.
+struct End(Option<(u16, String)>);
+
+async fn serve(socket: WebSocket, session: Arc<Session>) {
+    let send_timeout = session.limits().send_timeout;
+    let (mut sink, incoming) = socket.split();
+    let End(closing) = converse(&mut sink, incoming, &session).await;
+    if let Some((code, reason)) = closing {
+        tracing::debug!(code, reason, "websocket closes");
+        let frame = CloseFrame { code, reason: Utf8Bytes::from(shortened(&reason)) };
+        // The other side may be gone; then there is nobody to tell.
+        let _ = tokio::time::timeout(send_timeout, sink.send(Message::Close(Some(frame)))).await;
+    }
+}
+
+async fn converse(
+    sink: &mut SplitSink<WebSocket, Message>,
+    incoming: impl Stream<Item = Result<Message, axum::Error>>,
+    session: &Arc<Session>,
+) -> End {
+    let limits = Arc::clone(session.limits());
+    let unanswered = Arc::new(AtomicU32::new(0));
+    let input = pin!(payloads(incoming, Arc::clone(&unanswered)));
+    let initialising = Arc::clone(session);
+    let protocol =
+        Protocol::new(SocketExecutor::new(Arc::clone(session)), input, WebSocketProtocols::GraphQLWS)
+            .on_connection_init(move |payload| async move { initialising.initialise(payload).await });
+    let mut protocol = pin!(protocol);
+    let mut init_deadline = pin!(sleep(limits.init_timeout));
+    let mut pings = ticks(limits.ping_interval);
+    let mut key_checks = ticks(limits.key_check_interval);
+    let mut revocation = pin!(session.grace_after_revocation(REVOCATION_GRACE));
+    let mut overflow = pin!(session.overflow());
+    loop {
+        tokio::select! {
+            message = protocol.next() => match message {
+                Some(WsMessage::Text(text)) => {
+                    if !send(sink, Message::Text(text.into()), limits.send_timeout).await {
+                        return End(None);
+                    }
+                }
+                Some(WsMessage::Close(code, reason)) => return End(Some(close_words(session, code, reason))),
+                None => return End(None),
+            },
+            () = &mut init_deadline, if !session.is_admitted() => {
+                return End(Some((code::INIT_TIMEOUT, String::from("Connection initialisation timeout"))));
+            }
+            _ = pings.tick() => {
+                let silent = unanswered.fetch_add(1, Ordering::Relaxed) >= PINGS_UNANSWERED_MAX;
+                if silent || !send(sink, Message::Ping(Bytes::new()), limits.send_timeout).await {
+                    return End(None);
+                }
+            }
+            _ = key_checks.tick(), if session.is_admitted() => session.check_key().await,
+            () = &mut revocation => {
+                return End(Some((code::UNAUTHORIZED, String::from("UNAUTHENTICATED: the API key has ended"))));
+            }
+            () = &mut overflow => {
+                return End(Some((code::TRY_AGAIN_LATER, String::from("BUSY: too many operations at once"))));
+            }
+        }
+    }
+}
+
+/// What the client says, without WebSocket's own messages; ends when the client does.
+fn payloads(
+    incoming: impl Stream<Item = Result<Message, axum::Error>>,
+    unanswered: Arc<AtomicU32>,
+) -> impl Stream<Item = Bytes> {
+    incoming
+        .take_while(|message| future::ready(!matches!(message, Err(_) | Ok(Message::Close(_)))))
+        .filter_map(move |message| {
+            unanswered.store(0, Ordering::Relaxed);
+            future::ready(match message {
+                Ok(Message::Text(text)) => Some(Bytes::from(text)),
+                Ok(Message::Binary(bytes)) => Some(bytes),
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) | Err(_) => None,
+            })
+        })
+}
+
+/// A client that takes nothing for that long is let go, so that it cannot hold what it was to be sent.
+async fn send(sink: &mut SplitSink<WebSocket, Message>, message: Message, send_timeout: Duration) -> bool {
+    matches!(tokio::time::timeout(send_timeout, sink.send(message)).await, Ok(Ok(())))
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The protocol library closes with general codes; the specification has better ones.
+fn close_words(session: &Session, given: u16, reason: String) -> (u16, String) {
+    if let Some(refusal) = session.refusal() {
+        let code = match refusal {
+            GatewayError::Unauthenticated { .. } => code::UNAUTHORIZED,
+            GatewayError::Busy { .. } | GatewayError::Unavailable { .. } => code::TRY_AGAIN_LATER,
+            _ => code::INTERNAL,
+        };
+        return (code, format!("{}: {refusal}", refusal.code()));
+    }
+    match given {
+        1002 => (code::BAD_REQUEST, String::from("BAD_USER_INPUT: not a message of the protocol")),
+        1011 => {
+            (code::UNAUTHORIZED, String::from("UNAUTHENTICATED: send connection_init with an API key first"))
+        }
+        other => (other, reason),
+    }
+}
+
+fn shortened(reason: &str) -> String {
+    let mut end = reason.len().min(CLOSE_REASON_BYTES_MAX);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason[..end].to_owned()
+}

@@ -1,0 +1,222 @@
+//! What one WebSocket knows: who is there, whether his key still holds, and how much he has under way.
+
+use crate::auth::{Caller, authenticate, key_in_payload};
+use crate::error::GatewayError;
+use crate::graphql::{complete_errors, error_response};
+use crate::http::Gateway;
+use crate::http::envelope::RequestId;
+use crate::http::sockets::KeyPlace;
+use crate::limits::GatewayLimits;
+use async_graphql::{Data, Executor, Request, Response};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, future};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// Time for the catalog to tell about a key.
+const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// State of one WebSocket.
+pub(super) struct Session {
+    gateway: Arc<Gateway>,
+    request_id: RequestId,
+    /// The key of the upgrade request, for clients that can set headers.
+    header_key: Option<String>,
+    admitted: OnceLock<Admitted>,
+    refused: OnceLock<GatewayError>,
+    revoked: CancellationToken,
+    overflowed: CancellationToken,
+    /// Operations that may be open.
+    operations: Arc<Semaphore>,
+    /// Besides those, operations whose refusal has not been sent yet. A client that fills this too is let go, or the
+    /// refusals themselves would pile up.
+    answers: Arc<Semaphore>,
+    next_operation: AtomicU64,
+}
+
+struct Admitted {
+    caller: Caller,
+    _place: KeyPlace,
+}
+
+impl Session {
+    pub(super) fn new(gateway: Arc<Gateway>, request_id: RequestId, header_key: Option<String>) -> Self {
+        let operations_max = gateway.limits.subscriptions_per_socket_max;
+        Self {
+            gateway,
+            request_id,
+            header_key,
+            admitted: OnceLock::new(),
+            refused: OnceLock::new(),
+            revoked: CancellationToken::new(),
+            overflowed: CancellationToken::new(),
+            operations: Arc::new(Semaphore::new(operations_max)),
+            answers: Arc::new(Semaphore::new(2 * operations_max)),
+            next_operation: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &Arc<GatewayLimits> {
+        &self.gateway.limits
+    }
+
+    /// Handles `connection_init`. Its words do not reach the client: [`Session::refusal`] does.
+    ///
+    /// # Errors
+    /// The client is not let in.
+    pub(super) async fn initialise(&self, payload: serde_json::Value) -> async_graphql::Result<Data> {
+        match self.admit(&payload).await {
+            Ok(admitted) => {
+                // Only the first `connection_init` comes here: the protocol refuses a second.
+                let _ = self.admitted.set(admitted);
+                Ok(Data::default())
+            }
+            Err(error) => {
+                let _ = self.refused.set(error);
+                Err(async_graphql::Error::new("refused"))
+            }
+        }
+    }
+
+    async fn admit(&self, payload: &serde_json::Value) -> Result<Admitted, GatewayError> {
+        let key_text = key_in_payload(payload).or(self.header_key.as_deref());
+        let caller =
+            authenticate(self.gateway.catalog.as_ref(), self.gateway.clock.as_ref(), key_text).await?;
+        let place = self.gateway.sockets.admit(caller.principal.api_key_id).ok_or_else(|| {
+            GatewayError::Busy { message: String::from("this API key has all the WebSockets it may have") }
+        })?;
+        Ok(Admitted { caller, _place: place })
+    }
+
+    /// Whether the client has proven who he is.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.admitted.get().is_some()
+    }
+
+    /// Why he was not let in.
+    pub(super) fn refusal(&self) -> Option<&GatewayError> {
+        self.refused.get()
+    }
+
+    /// Looks the key up again. Where that fails, the key is taken to hold: without the catalog nothing can be read
+    /// through this WebSocket either.
+    pub(super) async fn check_key(&self) {
+        let Some(admitted) = self.admitted.get() else { return };
+        let asking = admitted.caller.is_current(self.gateway.catalog.as_ref(), self.gateway.clock.as_ref());
+        if matches!(tokio::time::timeout(KEY_CHECK_TIMEOUT, asking).await, Ok(Ok(false))) {
+            self.revoked.cancel();
+        }
+    }
+
+    /// Ends so long after the key has ended; never otherwise.
+    pub(super) async fn grace_after_revocation(&self, grace: Duration) {
+        self.revoked.cancelled().await;
+        sleep(grace).await;
+    }
+
+    /// Ends when the client has far more under way than it may; never otherwise.
+    pub(super) async fn overflow(&self) {
+        self.overflowed.cancelled().await;
+    }
+
+    fn start(&self, request: Request) -> BoxStream<'static, Response> {
+        let Ok(answer) = Arc::clone(&self.answers).try_acquire_owned() else {
+            self.overflowed.cancel();
+            return stream::pending().boxed();
+        };
+        let number = self.next_operation.fetch_add(1, Ordering::Relaxed);
+        let request_id = format!("{}-{number}", self.request_id.0);
+        let held = Arc::clone(&self.operations).try_acquire_owned();
+        let admitted = self.admitted.get().filter(|_| !self.revoked.is_cancelled());
+        let events = match (admitted, held) {
+            (None, _) => refusal(key_ended(), &request_id),
+            (Some(_), Err(_full)) => {
+                let message = format!(
+                    "a WebSocket may have {} operations open; end one or open another WebSocket",
+                    self.limits().subscriptions_per_socket_max
+                );
+                refusal(GatewayError::Busy { message }, &request_id)
+            }
+            (Some(admitted), Ok(operation)) => {
+                let caller = admitted.caller.clone();
+                let events = self.gateway.executor.stream(request, caller, request_id.clone());
+                self.until_revoked(events, request_id)
+                    .map(move |event| {
+                        let _held = &operation;
+                        event
+                    })
+                    .boxed()
+            }
+        };
+        events
+            .map(move |event| {
+                let _held = &answer;
+                event
+            })
+            .boxed()
+    }
+
+    /// Ends a subscription when the key does, and says so.
+    fn until_revoked(
+        &self,
+        events: BoxStream<'static, Response>,
+        request_id: String,
+    ) -> BoxStream<'static, Response> {
+        let revoked = self.revoked.clone();
+        let last = stream::once(future::lazy(move |_| {
+            revoked.is_cancelled().then(|| refused_response(key_ended(), &request_id))
+        }));
+        events
+            .take_until(self.revoked.clone().cancelled_owned())
+            .chain(last.filter_map(future::ready))
+            .boxed()
+    }
+}
+
+fn key_ended() -> GatewayError {
+    GatewayError::Unauthenticated {
+        message: "the API key has ended or its rights have changed; connect again",
+    }
+}
+
+fn refusal(error: GatewayError, request_id: &str) -> BoxStream<'static, Response> {
+    let response = refused_response(error, request_id);
+    stream::once(future::ready(response)).boxed()
+}
+
+fn refused_response(error: GatewayError, request_id: &str) -> Response {
+    let mut response = error_response(error);
+    complete_errors(&mut response, request_id);
+    response
+}
+
+/// Executes operations of one WebSocket as its caller.
+#[derive(Clone)]
+pub(super) struct SocketExecutor {
+    session: Arc<Session>,
+}
+
+impl SocketExecutor {
+    pub(super) const fn new(session: Arc<Session>) -> Self {
+        Self { session }
+    }
+}
+
+impl Executor for SocketExecutor {
+    async fn execute(&self, request: Request) -> Response {
+        let first = self.session.start(request).next().await;
+        first.unwrap_or_else(|| refused_response(key_ended(), &self.session.request_id.0))
+    }
+
+    fn execute_stream(
+        &self,
+        request: Request,
+        _session_data: Option<Arc<Data>>,
+    ) -> BoxStream<'static, Response> {
+        self.session.start(request)
+    }
+}

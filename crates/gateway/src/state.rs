@@ -1,0 +1,28 @@
+//! What the gateway works with.
+
+use crate::limits::GatewayLimits;
+use milvault_actors::Service;
+use milvault_domain::ports::{Catalog, Clock, Tenancy};
+use std::sync::Arc;
+
+/// Everything the gateway is given by the server.
+pub struct GatewayState {
+    /// Where reads go.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where actions go.
+    pub service: Service,
+    /// Decides whether keys are still valid.
+    pub clock: Arc<dyn Clock>,
+    /// The organization and project that this server serves.
+    pub tenancy: Tenancy,
+    /// Limits of everything a caller can make grow.
+    pub limits: GatewayLimits,
+    /// Renders all metrics of the process as Prometheus text.
+    pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether `GET /graphql` shows the `GraphiQL` page. The page loads its scripts from a public CDN (unpkg.com): a
+    /// browser without internet access shows an empty page, while the API works all the same.
+    pub graphiql: bool,
+    /// Origins (`https://host[:port]`) of other sites whose pages may use the API from a browser. Pages of this
+    /// server itself always may.
+    pub allowed_origins: Vec<String>,
+}

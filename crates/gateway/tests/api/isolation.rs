@@ -1,0 +1,221 @@
+//! Who gets in where: every root field of the schema, found by introspection, against callers without a key, with a
+//! key of another project, and with a key that may only look.
+
+use crate::support::Api;
+use crate::support::socket::SocketClient;
+use milvault_domain::access::Role;
+use serde_json::{Value, json};
+
+/// Ids of things that exist in the owner's project.
+struct Things {
+    cluster: String,
+    repository: String,
+    backup: String,
+    job: String,
+}
+
+/// What a caller of another project gets to see of a field.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Foreign {
+    /// As if it did not exist.
+    NotFound,
+    /// A list, but empty.
+    EmptyList,
+    /// Only about himself.
+    Himself,
+    /// Nothing to give: he has no project here.
+    Forbidden,
+}
+
+/// How to call each root field on a thing of the owner's, and what a stranger must get. A field that is missing here
+/// fails the tests: whoever adds one says what it shows to whom.
+fn call(field: &str, things: &Things) -> Option<(String, Foreign)> {
+    let Things { cluster, repository, backup, job } = things;
+    let storage = r#"storage: {local: {path: "/x"}}"#;
+    let (arguments, foreign) = match field {
+        "viewer" => (String::new(), Foreign::Himself),
+        "node" | "backup" => (format!(r#"(id: "{backup}")"#), Foreign::NotFound),
+        "cluster" => (format!(r#"(id: "{cluster}")"#), Foreign::NotFound),
+        "repository" => (format!(r#"(id: "{repository}")"#), Foreign::NotFound),
+        "job" => (format!(r#"(id: "{job}")"#), Foreign::NotFound),
+        "clusters" | "repositories" => (String::new(), Foreign::EmptyList),
+        "backups" | "jobs" => (format!(r#"(filter: {{clusterId: "{cluster}"}})"#), Foreign::EmptyList),
+        "createBackup" | "removeCluster" | "checkCluster" => {
+            (format!(r#"(input: {{clusterId: "{cluster}"}})"#), Foreign::NotFound)
+        }
+        "updateCluster" => {
+            (format!(r#"(input: {{clusterId: "{cluster}", name: "taken-over"}})"#), Foreign::NotFound)
+        }
+        "verifyBackup" => {
+            (format!(r#"(input: {{backupId: "{backup}", level: EXISTENCE}})"#), Foreign::NotFound)
+        }
+        "cancelJob" => (format!(r#"(input: {{jobId: "{job}"}})"#), Foreign::NotFound),
+        "registerRepository" => (format!(r#"(input: {{name: "x", {storage}}})"#), Foreign::Forbidden),
+        "registerCluster" => (
+            format!(r#"(input: {{name: "x", uri: "http://m:1", repositoryId: "{repository}", {storage}}})"#),
+            Foreign::Forbidden,
+        ),
+        "jobUpdated" => (format!(r#"(jobId: "{job}")"#), Foreign::NotFound),
+        "jobUpdates" => (format!(r#"(clusterId: "{cluster}")"#), Foreign::NotFound),
+        _ => return None,
+    };
+    Some((arguments, foreign))
+}
+
+struct Scene {
+    api: Api,
+    things: Things,
+    /// Kind of operation, field, whole operation, what a stranger gets.
+    calls: Vec<(&'static str, String, String, Foreign)>,
+}
+
+async fn scene() -> Scene {
+    let api = Api::start().await;
+    let repository = api.register_repository("main").await;
+    let cluster = api.register_cluster("prod", &repository).await;
+    api.outside.close_gate();
+    let (backup, job) = api.create_backup(&cluster).await;
+    let things = Things { cluster, repository, backup, job };
+    let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } }
+        subscriptionType { fields { name } } } }";
+    let schema = introspect(&api, query).await;
+    let mut calls = Vec::new();
+    for (operation, root) in
+        [("query", "queryType"), ("mutation", "mutationType"), ("subscription", "subscriptionType")]
+    {
+        for name in &schema[root] {
+            let (arguments, foreign) =
+                call(name, &things).unwrap_or_else(|| panic!("say in `call` who may see the field `{name}`"));
+            let selection = if foreign == Foreign::EmptyList { "{ nodes { id } }" } else { "{ __typename }" };
+            calls.push((
+                operation,
+                name.clone(),
+                format!("{operation} {{ {name}{arguments} {selection} }}"),
+                foreign,
+            ));
+        }
+    }
+    assert!(calls.len() >= 20, "introspection found too little");
+    Scene { api, things, calls }
+}
+
+/// Names of the fields of every root type.
+async fn introspect(api: &Api, query: &str) -> std::collections::HashMap<&'static str, Vec<String>> {
+    let data = api.ask(query, json!({})).await.data();
+    ["queryType", "mutationType", "subscriptionType"]
+        .into_iter()
+        .map(|root| {
+            let fields = data["__schema"][root]["fields"].as_array().unwrap();
+            (root, fields.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect())
+        })
+        .collect()
+}
+
+async fn first_event(client: &mut SocketClient, query: &str) -> Value {
+    client.subscribe("1", query, json!({})).await;
+    client.event().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_anything_without_a_key() {
+    let Scene { api, calls, .. } = scene().await;
+    let introspection = String::from("{ __schema { queryType { name } } }");
+    let typename = String::from("{ __typename }");
+    for query in calls.iter().map(|(_, _, query, _)| query).chain([&introspection, &typename]) {
+        for key in [None, Some("mvk_"), Some(&*format!("mvk_{}", "0".repeat(64)))] {
+            let answer = api.post(key, json!({"query": query}).to_string()).await;
+            assert_eq!((answer.code(), answer.status.as_u16()), ("UNAUTHENTICATED", 401), "{query}");
+            assert_eq!(answer.body["data"], Value::Null);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_of_another_project_finds_nothing() {
+    let Scene { api, calls, .. } = scene().await;
+    let address = api.listen().await;
+    let stranger = api.foreign_key();
+    for (operation, name, query, foreign) in &calls {
+        let body = if *operation == "subscription" {
+            first_event(&mut SocketClient::admitted(address, &stranger).await, query).await
+        } else {
+            api.ask_as(&stranger, query, json!({})).await.body
+        };
+        let code = body["errors"][0]["extensions"]["code"].as_str();
+        match foreign {
+            Foreign::NotFound => assert_eq!(code, Some("NOT_FOUND"), "{name}: {body}"),
+            Foreign::Forbidden => assert_eq!(code, Some("FORBIDDEN"), "{name}: {body}"),
+            Foreign::EmptyList => assert_eq!(body["data"][name]["nodes"], json!([]), "{name}: {body}"),
+            Foreign::Himself => assert_eq!(code, None, "{name}: {body}"),
+        }
+    }
+    // Nothing was changed, and his own view of the whole is empty too.
+    let name = api.ask("{ clusters { nodes { name } } }", json!({})).await.data();
+    assert_eq!(name["clusters"]["nodes"], json!([{"name": "prod"}]));
+    let tenancy = api.tenancy.project_id.to_string();
+    let register = format!(
+        r#"mutation {{ registerRepository(input: {{name: "x", projectId: "{tenancy}", storage: {{local: {{path: "/x"}}}}}}) {{ __typename }} }}"#
+    );
+    assert_eq!(api.ask_as(&stranger, &register, json!({})).await.code(), "NOT_FOUND");
+    let listed = format!(r#"{{ clusters(filter: {{projectId: "{tenancy}"}}) {{ nodes {{ id }} }} }}"#);
+    assert_eq!(api.ask_as(&stranger, &listed, json!({})).await.data()["clusters"]["nodes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_hears_nothing_of_other_projects_jobs() {
+    let Scene { api, things, .. } = scene().await;
+    let address = api.listen().await;
+    let mut stranger = SocketClient::admitted(address, &api.foreign_key()).await;
+    stranger.subscribe("all", "subscription { jobUpdates { id } }", json!({})).await;
+    // The order of answers on one connection shows that the subscription stands.
+    stranger.subscribe("probe", "{ viewer { name } }", json!({})).await;
+    let answer = stranger.message().await.unwrap();
+    assert_eq!((&answer["type"], &answer["id"]), (&json!("next"), &json!("probe")));
+    api.outside.open_gate();
+    api.await_job(address, &things.job).await;
+    stranger.subscribe("second", "{ viewer { name } }", json!({})).await;
+    loop {
+        let message = stranger.message().await.unwrap();
+        assert_ne!(message["id"], "all", "{message}");
+        if message["id"] == "second" && message["type"] == "next" {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_that_only_look_may_look_at_everything_and_change_nothing() {
+    let Scene { api, calls, .. } = scene().await;
+    let address = api.listen().await;
+    for role in [Role::ProjectReadOnly, Role::ProjectReadWrite] {
+        let viewer = api.key_with(role);
+        for (operation, name, query, _) in &calls {
+            let body = if *operation == "subscription" {
+                first_event(&mut SocketClient::admitted(address, &viewer).await, query).await
+            } else {
+                api.ask_as(&viewer, query, json!({})).await.body
+            };
+            let code = body["errors"][0]["extensions"]["code"].as_str();
+            let expected = (*operation == "mutation").then_some("FORBIDDEN");
+            assert_eq!(code, expected, "{role:?} {name}: {body}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_of_the_project_may_do_everything_in_it() {
+    let Scene { api, things, .. } = scene().await;
+    let owner = api.key_with(Role::ProjectOwner);
+    let cancel =
+        format!(r#"mutation {{ cancelJob(input: {{jobId: "{}"}}) {{ job {{ id }} }} }}"#, things.job);
+    api.ask_as(&owner, &cancel, json!({})).await.data();
+    let register = r#"mutation { registerRepository(input: {name: "second", storage: {local: {path: "/b"}}}) { repository { projectId } } }"#;
+    let made = api.ask_as(&owner, register, json!({})).await.data();
+    assert_eq!(made["registerRepository"]["repository"]["projectId"], api.tenancy.project_id.to_string());
+    let viewer = api
+        .ask_as(&owner, "{ viewer { name grants { role projectId } projectIds } }", json!({}))
+        .await
+        .data();
+    assert_eq!(viewer["viewer"]["grants"][0]["role"], "PROJECT_OWNER");
+    assert_eq!(viewer["viewer"]["projectIds"], json!([api.tenancy.project_id.to_string()]));
+}

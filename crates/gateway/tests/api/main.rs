@@ -1,0 +1,15 @@
+//! The whole API as a client sees it: the real router, the real catalog (in memory), the real actors, with a Milvus
+//! and stores that are only pretended.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod authentication;
+mod errors;
+mod health;
+mod isolation;
+mod limits;
+mod operations;
+mod pages;
+mod secrets;
+mod socket;
+mod support;

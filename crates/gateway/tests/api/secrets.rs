@@ -1,0 +1,59 @@
+//! Secrets go in and do not come out.
+
+use crate::support::Api;
+use serde_json::{Value, json};
+
+const CANARY: &str = "canary-7f3a";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_contains_a_secret() {
+    let api = Api::start().await;
+    let repository = "mutation($input: RegisterRepositoryInput!) { registerRepository(input: $input) { repository { id
+        storage { kind url endpoint region addressing accessKeyId secret { source reference } sessionToken { source reference } } } } }";
+    let storage = json!({"s3": {
+        "bucket": "backups", "prefix": "milvault/", "endpoint": "http://s3:9000", "addressing": "VIRTUAL_HOST",
+        "accessKeyId": "AKIA", "secretAccessKey": {"value": CANARY}, "sessionToken": {"file": "session.token"},
+    }});
+    let made = api.ask(repository, json!({"input": {"name": "s3", "storage": storage}})).await.data();
+    let view = &made["registerRepository"]["repository"]["storage"];
+    assert_eq!(view["kind"], "S3");
+    assert_eq!(view["url"], "s3://backups/milvault");
+    assert_eq!(view["secret"], json!({"source": "VALUE", "reference": null}));
+    assert_eq!(view["sessionToken"], json!({"source": "FILE", "reference": "session.token"}));
+    assert!(!made.to_string().contains(CANARY));
+
+    let cluster =
+        "mutation($input: RegisterClusterInput!) { registerCluster(input: $input) { cluster { id uri
+        authentication { kind user secret { source reference } } storage { secret { source } } } } }";
+    let repository_id = &made["registerRepository"]["repository"]["id"];
+    let input = |extra: Value| {
+        let mut input = json!({
+            "name": "prod", "uri": "http://m:1", "repositoryId": repository_id,
+            "storage": {"gcs": {"bucket": "b", "serviceAccountKey": {"value": CANARY}}},
+        });
+        input.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"input": input})
+    };
+    let made = api.ask(cluster, input(json!({"token": {"value": CANARY}}))).await.data();
+    assert_eq!(made["registerCluster"]["cluster"]["authentication"]["kind"], "TOKEN");
+    assert!(!made.to_string().contains(CANARY));
+
+    for wrong in [
+        json!({"token": {"value": CANARY}, "user": "root"}),
+        json!({"token": {"file": format!("../{CANARY}")}}),
+        json!({"token": {"environment": CANARY}}),
+        json!({"token": {"value": CANARY.repeat(5000)}}),
+        json!({"uri": format!("http://root:{CANARY}@m:1")}),
+    ] {
+        let answer = api.ask(cluster, input(wrong)).await;
+        assert_eq!(answer.code(), "BAD_USER_INPUT");
+        assert!(!answer.body.to_string().contains(CANARY), "{}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_has_no_way_to_read_a_secret() {
+    let api = Api::start().await;
+    let data = api.ask("{ __type(name: \"Secret\") { fields { name } } }", json!({})).await.data();
+    assert_eq!(data["__type"]["fields"], json!([{"name": "source"}, {"name": "reference"}]));
+}

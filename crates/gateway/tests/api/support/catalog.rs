@@ -1,0 +1,109 @@
+//! The real catalog, with more keys than it has projects for, and with failures on request.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use milvault_domain::access::ApiKey;
+use milvault_domain::backup::{Backup, BackupFacts, BackupStatus};
+use milvault_domain::cluster::Cluster;
+use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
+use milvault_domain::job::{Job, JobEvent, JobPhase, JobState};
+use milvault_domain::milvus::Cut;
+use milvault_domain::ports::{
+    BackupFilter, Catalog, ClusterFilter, ClusterRemoval, InsertOutcome, JobFilter, NewBackup, Page,
+    PageRequest, PortError, PortErrorKind, PortResult, RepositoryFilter, Tenancy, VerifyReport,
+};
+use milvault_domain::progress::Progress;
+use milvault_domain::repository::Repository;
+use std::sync::{Arc, Mutex};
+
+/// What reads of single clusters do.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Trouble {
+    #[default]
+    None,
+    Unavailable,
+    Defect,
+    Panic,
+    Hang,
+}
+
+pub(crate) struct TestCatalog {
+    pub(crate) inner: Arc<dyn Catalog>,
+    pub(crate) keys: Mutex<Vec<ApiKey>>,
+    pub(crate) trouble: Mutex<Trouble>,
+}
+
+impl TestCatalog {
+    async fn meet_trouble(&self) -> PortResult<()> {
+        let trouble = *self.trouble.lock().unwrap();
+        match trouble {
+            Trouble::None => Ok(()),
+            Trouble::Unavailable => {
+                Err(PortError::new(PortErrorKind::Unavailable, "cannot reach postgres://canary-host"))
+            }
+            Trouble::Defect => Err(PortError::new(PortErrorKind::Internal, "canary-detail: no such column")),
+            Trouble::Panic => panic!("canary-panic"),
+            Trouble::Hang => std::future::pending().await,
+        }
+    }
+}
+
+macro_rules! delegate {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Catalog for TestCatalog {
+            async fn ping(&self) -> PortResult<()> {
+                self.meet_trouble().await?;
+                self.inner.ping().await
+            }
+
+            async fn find_api_key(&self, secret_hash: &[u8; 32]) -> PortResult<Option<ApiKey>> {
+                let extra = self.keys.lock().unwrap().iter().find(|key| key.secret_hash == *secret_hash).cloned();
+                match extra {
+                    Some(key) => Ok(Some(key)),
+                    None => self.inner.find_api_key(secret_hash).await,
+                }
+            }
+
+            async fn cluster(&self, cluster_id: ClusterId) -> PortResult<Option<Cluster>> {
+                self.meet_trouble().await?;
+                self.inner.cluster(cluster_id).await
+            }
+
+            $(async fn $name(&self, $($argument: $kind),*) -> $answer {
+                self.inner.$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+delegate! {
+    ensure_tenancy(tenancy: &Tenancy, owner_key: &ApiKey) -> PortResult<(Tenancy, bool)>;
+    insert_api_key(key: &ApiKey) -> PortResult<()>;
+    insert_cluster(cluster: &Cluster) -> PortResult<()>;
+    update_cluster(cluster: &Cluster) -> PortResult<()>;
+    remove_cluster(cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<ClusterRemoval>;
+    clusters(filter: &ClusterFilter, page: PageRequest) -> PortResult<Page<Cluster>>;
+    insert_repository(repository: &Repository) -> PortResult<()>;
+    repository(repository_id: RepositoryId) -> PortResult<Option<Repository>>;
+    repositories(filter: &RepositoryFilter, page: PageRequest) -> PortResult<Page<Repository>>;
+    insert_backup(new: &NewBackup) -> PortResult<InsertOutcome>;
+    insert_job(job: &Job) -> PortResult<()>;
+    backup(backup_id: BackupId) -> PortResult<Option<Backup>>;
+    backup_contents(backup_id: BackupId) -> PortResult<Option<Cut>>;
+    backups(filter: &BackupFilter, page: PageRequest) -> PortResult<Page<Backup>>;
+    newest_backups(cluster_id: ClusterId, repository_id: RepositoryId, status: BackupStatus, limit: u32)
+        -> PortResult<Vec<BackupId>>;
+    job(job_id: JobId) -> PortResult<Option<Job>>;
+    job_events(job_id: JobId) -> PortResult<Vec<JobEvent>>;
+    jobs(filter: &JobFilter, page: PageRequest) -> PortResult<Page<Job>>;
+    open_jobs() -> PortResult<Vec<Job>>;
+    transition_job(job_id: JobId, to: JobState, reason: Option<&str>, now: DateTime<Utc>) -> PortResult<Job>;
+    save_progress(job_id: JobId, phase: JobPhase, progress: Progress, now: DateTime<Utc>) -> PortResult<()>;
+    complete_backup(job_id: JobId, backup_id: BackupId, facts: &BackupFacts, contents: &Cut, progress: Progress,
+        now: DateTime<Utc>) -> PortResult<(Backup, Job)>;
+    complete_verify(job_id: JobId, report: &VerifyReport, progress: Progress, now: DateTime<Utc>)
+        -> PortResult<Job>;
+    verify_report(job_id: JobId) -> PortResult<Option<VerifyReport>>;
+    expire_backups(now: DateTime<Utc>, limit: u32) -> PortResult<Vec<BackupId>>;
+}
