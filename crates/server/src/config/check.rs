@@ -1,0 +1,63 @@
+//! Rules that a setting's type cannot express.
+
+use super::settings::Configuration;
+use std::ops::RangeInclusive;
+use tracing_subscriber::EnvFilter;
+
+/// A rule that the configuration breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BrokenRule {
+    /// Dotted key.
+    pub(super) key: &'static str,
+    /// The rule.
+    pub(super) rule: &'static str,
+}
+
+/// The first rule that is broken.
+pub(super) fn broken_rule(configuration: &Configuration) -> Option<BrokenRule> {
+    let Configuration { server, catalog, log, gateway, jobs } = configuration;
+    let url_fits =
+        |url: &str| ["sqlite://", "postgres://", "postgresql://"].iter().any(|s| url.starts_with(s));
+    let rules: [(&'static str, bool, &'static str); 9] = [
+        ("server.data_dir", !server.data_dir.as_os_str().is_empty(), "must not be empty"),
+        (
+            "server.shutdown_grace_seconds",
+            within(server.shutdown_grace_seconds, 0..=3600),
+            "must be 0 to 3600 seconds",
+        ),
+        ("server.connections_max", within(server.connections_max, 1..=65_536), "must be 1 to 65536"),
+        (
+            "catalog.url",
+            catalog.url.as_ref().is_none_or(|url| url_fits(url.expose())),
+            "must start with sqlite:// or postgres://",
+        ),
+        (
+            "log.filter",
+            EnvFilter::builder().parse(&log.filter).is_ok(),
+            "must be a level (error, warn, info, debug, trace) or levels per target such as info,milvault_actors=debug",
+        ),
+        (
+            "gateway.allowed_origins",
+            gateway.allowed_origins.iter().all(|origin| is_origin(origin)),
+            "must be origins such as https://console.example.org, without a path",
+        ),
+        ("gateway.allowed_origins", gateway.allowed_origins.len() <= 100, "must have at most 100 entries"),
+        ("jobs.attempts_max", within(jobs.attempts_max, 1..=100), "must be 1 to 100"),
+        (
+            "jobs.retention_interval_seconds",
+            within(jobs.retention_interval_seconds, 1..=86_400),
+            "must be 1 to 86400 seconds",
+        ),
+    ];
+    rules.into_iter().find(|(_, holds, _)| !holds).map(|(key, _, rule)| BrokenRule { key, rule })
+}
+
+fn within<T: PartialOrd + Copy>(value: T, range: RangeInclusive<T>) -> bool {
+    range.contains(&value)
+}
+
+fn is_origin(text: &str) -> bool {
+    text.strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}

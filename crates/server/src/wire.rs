@@ -1,0 +1,217 @@
+//! Puts the parts together: opens the catalog, starts the actors, serves the API, and ends all in order.
+
+use crate::config::Configuration;
+use crate::connections;
+use crate::owner_key::{KeyOutput, Occasion, ensure_owner};
+use crate::runtime::{SystemClock, SystemIds};
+use crate::secrets::LocalSecrets;
+use crate::shutdown::EndSignals;
+use crate::telemetry;
+use anyhow::Context;
+use milvault_actors::{Deps, Runtime, Service, Settings};
+use milvault_catalog::Sealer;
+use milvault_domain::ports::{Catalog, Clock, IdSource, SecretSource, Tenancy};
+use milvault_gateway::{GatewayLimits, GatewayState};
+use milvault_milvus::MilvusGrpcConnector;
+use milvault_repository::RepositoryStores;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Files that `serve` writes on request.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    /// Gets the owner key of a first start instead of standard output.
+    pub(crate) owner_key_file: Option<PathBuf>,
+    /// Gets the bound address.
+    pub(crate) listen_file: Option<PathBuf>,
+}
+
+/// Runs the server until a signal ends it.
+///
+/// # Errors
+/// It cannot start: the address is taken, the catalog is used by another server, and so on.
+pub(crate) async fn serve(configuration: Configuration, outputs: Outputs) -> anyhow::Result<()> {
+    telemetry::start_log(configuration.log.format, &configuration.log.filter)?;
+    let mut signals = EndSignals::catch()?;
+    let metrics = telemetry::start_metrics()?;
+    let system = System::new(&configuration);
+    let catalog = tokio::select! {
+        opened = open_catalog(&configuration) => opened?,
+        // A database that does not answer must not keep the server from being stopped.
+        _ = signals.next() => return Ok(()),
+    };
+    let listener = bind(configuration.server.listen).await?;
+    let key_output = KeyOutput::from(outputs.owner_key_file);
+    let tenancy = system.ensure_owner(catalog.as_ref(), Occasion::FirstStart, &key_output).await?;
+    let (service, runtime) = start_actors(&configuration, &system, Arc::clone(&catalog)).await?;
+    let router = milvault_gateway::router(GatewayState {
+        catalog,
+        service,
+        clock: Arc::clone(&system.clock),
+        tenancy,
+        limits: GatewayLimits::default(),
+        metrics_render: Arc::new(move || metrics.render()),
+        graphiql: configuration.gateway.graphiql,
+        allowed_origins: configuration.gateway.allowed_origins.clone(),
+    });
+    let stop = CancellationToken::new();
+    let api = tokio::spawn(connections::serve(
+        listener.socket,
+        router,
+        configuration.server.connections_max,
+        stop.clone(),
+    ));
+    announce(listener.address, outputs.listen_file.as_deref())?;
+
+    let signal = signals.next().await;
+    tracing::info!(signal, "shutting down");
+    stop.cancel();
+    let grace = Duration::from_secs(configuration.server.shutdown_grace_seconds);
+    signals.or_exit_at_once(end(runtime, api, grace)).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Makes another owner key; the catalog must not be in use by a server.
+///
+/// # Errors
+/// The catalog cannot be opened, or the key cannot be handed out.
+pub(crate) async fn make_owner_key(
+    configuration: Configuration,
+    owner_key_file: Option<PathBuf>,
+) -> anyhow::Result<()> {
+    telemetry::start_log(configuration.log.format, &configuration.log.filter)?;
+    let catalog = open_catalog(&configuration).await?;
+    let output = KeyOutput::from(owner_key_file);
+    System::new(&configuration).ensure_owner(catalog.as_ref(), Occasion::OnRequest, &output).await?;
+    Ok(())
+}
+
+/// What the parts need of the system around them.
+struct System {
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    secrets: Arc<dyn SecretSource>,
+}
+
+impl System {
+    fn new(configuration: &Configuration) -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+            secrets: Arc::new(LocalSecrets::new(configuration.server.secrets_dir.clone())),
+        }
+    }
+
+    async fn ensure_owner(
+        &self,
+        catalog: &dyn Catalog,
+        occasion: Occasion,
+        output: &KeyOutput,
+    ) -> anyhow::Result<Tenancy> {
+        ensure_owner(catalog, self.clock.as_ref(), self.ids.as_ref(), occasion, output).await
+    }
+}
+
+struct BoundListener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<BoundListener> {
+    let socket = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another server.listen"))?;
+    let address = socket.local_addr().context("cannot tell the bound address")?;
+    Ok(BoundListener { socket, address })
+}
+
+async fn open_catalog(configuration: &Configuration) -> anyhow::Result<Arc<dyn Catalog>> {
+    let data_dir = prepare_data_dir(&configuration.server.data_dir)?;
+    let key_file =
+        configuration.catalog.master_key_file.clone().unwrap_or_else(|| data_dir.join("master.key"));
+    let sealer = Sealer::load_or_create(&key_file).context("cannot use the master key")?;
+    let default_url = format!("sqlite://{}", data_dir.join("catalog.db").display());
+    let url = configuration.catalog.url.as_ref().map_or(default_url.as_str(), |url| url.expose());
+    milvault_catalog::open(url, sealer).await.context("cannot open the catalog")
+}
+
+/// The absolute path of the data directory, made when it is missing.
+fn prepare_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the data directory {}", path.display()))?;
+    let absolute = fs::canonicalize(path)
+        .with_context(|| format!("cannot open the data directory {}", path.display()))?;
+    let mode = fs::metadata(&absolute)
+        .with_context(|| format!("cannot open the data directory {}", path.display()))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            path = %absolute.display(),
+            mode = format_args!("{:o}", mode & 0o777),
+            "others on this machine may enter the data directory; set its mode to 700"
+        );
+    }
+    Ok(absolute)
+}
+
+async fn start_actors(
+    configuration: &Configuration,
+    system: &System,
+    catalog: Arc<dyn Catalog>,
+) -> anyhow::Result<(Service, Runtime)> {
+    let deps = Deps {
+        catalog,
+        stores: Arc::new(RepositoryStores::new(Arc::clone(&system.secrets))),
+        milvus: Arc::new(MilvusGrpcConnector::new(Arc::clone(&system.secrets))),
+        clock: Arc::clone(&system.clock),
+        ids: Arc::clone(&system.ids),
+    };
+    let settings = Settings {
+        shutdown_grace: Duration::from_secs(configuration.server.shutdown_grace_seconds),
+        retention_interval: Duration::from_secs(configuration.jobs.retention_interval_seconds),
+        job_attempts_max: configuration.jobs.attempts_max,
+        ..Settings::default()
+    };
+    milvault_actors::start(deps, settings).await.context("cannot start the actors")
+}
+
+/// Tells where the server listens.
+fn announce(address: SocketAddr, listen_file: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(path) = listen_file {
+        // Whoever waits for the file must never see half an address.
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".new");
+        fs::write(&unfinished, format!("{address}\n"))
+            .and_then(|()| fs::rename(&unfinished, path))
+            .with_context(|| format!("cannot write the address to {}", path.display()))?;
+    }
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "others can reach this address, and it speaks plain HTTP; put a proxy with TLS in front");
+    }
+    // Standard output may be closed; the log and the file tell the address, too.
+    let _ = writeln!(io::stdout(), "milvault listens on http://{address}");
+    Ok(())
+}
+
+/// Ends jobs and open requests side by side, each within the grace.
+async fn end(runtime: Runtime, api: tokio::task::JoinHandle<()>, grace: Duration) {
+    let requests = async {
+        if tokio::time::timeout(grace, api).await.is_err() {
+            tracing::warn!("requests were still open at the end of the grace");
+        }
+    };
+    tokio::join!(runtime.shutdown(), requests);
+}
