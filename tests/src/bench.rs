@@ -1,0 +1,40 @@
+//! Benchmarks: how fast the product's own pipeline is, beside a reference that runs in the same call.
+//!
+//! What is measured runs in a child process of its own, so that making the data does not count into its memory. Times
+//! are told as ratios, because the figures of one machine say little about another.
+
+mod child;
+mod copy;
+mod data_set;
+mod measure;
+mod pipeline;
+mod plan;
+mod s3;
+mod synthetic;
+
+pub use child::{CopyTask, run_copy_task};
+pub use copy::{CopyExtra, CopyOptions, bench_copy};
+pub use plan::{PlanTask, bench_plan, run_plan_task};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Where benchmarks keep their files; the data set stays there for the next run.
+#[must_use]
+pub fn work_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench")
+}
+
+/// Prints the figures, and writes them to a file where one is given.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn publish(figures: &Value, file: Option<&Path>) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(figures)?;
+    println!("{text}");
+    if let Some(file) = file {
+        std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(())
+}

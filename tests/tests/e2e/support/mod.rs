@@ -1,0 +1,15 @@
+//! What the end-to-end tests share.
+
+mod api;
+mod bucket_check;
+mod collections;
+mod installation;
+mod mount;
+mod servers;
+
+pub(crate) use api::{Api, PATIENCE, Started, is_final, number, text};
+pub(crate) use bucket_check::{Bucket, compare_buckets, compare_with_directory};
+pub(crate) use collections::{insert_plain, plain_collection, plain_rows};
+pub(crate) use installation::{Installation, local_storage};
+pub(crate) use mount::SmallDisk;
+pub(crate) use servers::{local_milvus, run_directory, s3_milvus};
