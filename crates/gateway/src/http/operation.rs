@@ -5,12 +5,12 @@ use super::{Gateway, graphiql, origin, socket};
 use crate::auth::{authenticate, key_in_headers};
 use crate::error::GatewayError;
 use crate::graphql::{complete_errors, error_response};
+use async_graphql_axum::GraphQLResponse;
 use axum::RequestExt;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Extension, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) async fn answer(
     request: Request,
 ) -> Response {
     match execute(&gateway, &request_id, request).await {
-        Ok(answer) => render(StatusCode::OK, &answer),
+        Ok(answer) => render(StatusCode::OK, answer),
         Err((status, error)) => failure(status, error, &request_id),
     }
 }
@@ -34,12 +34,12 @@ pub(super) async fn answer(
 pub(super) async fn open(
     State(gateway): State<Arc<Gateway>>,
     Extension(request_id): Extension<RequestId>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
 ) -> Response {
-    match upgrade {
-        Ok(upgrade) => match origin::check(&headers, &gateway.allowed_origins) {
-            Ok(()) => socket::open(gateway, upgrade, &headers, request_id),
+    let (mut parts, _body) = request.into_parts();
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => match origin::check(&parts.headers, &gateway.allowed_origins) {
+            Ok(()) => socket::open(gateway, upgrade, parts, request_id).await,
             Err(error) => failure(StatusCode::FORBIDDEN, error, &request_id),
         },
         Err(_) if gateway.graphiql => graphiql::page(),
@@ -132,19 +132,17 @@ pub(super) const fn status_of(error: &GatewayError) -> StatusCode {
 pub(super) fn failure(status: StatusCode, error: GatewayError, request_id: &RequestId) -> Response {
     let mut answer = error_response(error);
     complete_errors(&mut answer, &request_id.0);
-    let mut response = render(status, &answer);
+    let mut response = render(status, answer);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
 }
 
-fn render(status: StatusCode, answer: &async_graphql::Response) -> Response {
-    match serde_json::to_vec(answer) {
-        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "answer cannot be written as JSON");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
+fn render(status: StatusCode, answer: async_graphql::Response) -> Response {
+    let mut response = GraphQLResponse::from(answer).into_response();
+    *response.status_mut() = status;
+    // Every client takes this type; the newer `application/graphql-response+json` some do not.
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }

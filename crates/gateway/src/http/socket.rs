@@ -1,5 +1,5 @@
 //! One WebSocket: `graphql-transport-ws`, with a deadline for saying who is there, pings, and a look at the key now
-//! and then. The protocol itself is async-graphql's.
+//! and then. The protocol itself is async-graphql-axum's; what it sends passes through here.
 
 mod session;
 
@@ -8,13 +8,16 @@ use super::envelope::RequestId;
 use super::operation::failure;
 use crate::auth::key_in_headers;
 use crate::error::GatewayError;
-use async_graphql::http::{WebSocket as Protocol, WebSocketProtocols, WsMessage};
+use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
 use axum::body::Bytes;
+use axum::extract::FromRequestParts;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures::stream::SplitSink;
-use futures::{SinkExt, Stream, StreamExt, future};
+use futures::channel::mpsc;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{FutureExt, SinkExt, StreamExt, future};
 use session::{Session, SocketExecutor};
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ const PROTOCOL: &str = "graphql-transport-ws";
 const PINGS_UNANSWERED_MAX: u32 = 3;
 /// Time for subscriptions to tell their end after the key has ended, before the WebSocket closes.
 const REVOCATION_GRACE: Duration = Duration::from_secs(1);
+/// Messages that may wait for a slow client.
+const OUTGOING_MAX: usize = 1;
 /// Longest reason of a close frame: control frames carry 125 bytes, two of them the code.
 const CLOSE_REASON_BYTES_MAX: usize = 123;
 
@@ -42,28 +47,36 @@ mod code {
 }
 
 /// Answers an upgrade.
-pub(super) fn open(
+pub(super) async fn open(
     gateway: Arc<Gateway>,
     upgrade: WebSocketUpgrade,
-    headers: &HeaderMap,
+    mut parts: Parts,
     request_id: RequestId,
 ) -> Response {
     let upgrade = upgrade.protocols([PROTOCOL]);
-    if upgrade.selected_protocol().is_none() {
+    let not_offered = || {
         let error = GatewayError::bad_request(format!("offer the WebSocket protocol `{PROTOCOL}`"));
-        return failure(StatusCode::BAD_REQUEST, error, &request_id);
+        failure(StatusCode::BAD_REQUEST, error, &request_id)
+    };
+    if upgrade.selected_protocol().is_none() {
+        return not_offered();
     }
+    // The library goes by the first protocol of the offer that it knows, not by the one that was chosen.
+    parts.headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    let Ok(protocol) = GraphQLProtocol::from_request_parts(&mut parts, &()).await else {
+        return not_offered();
+    };
     let Some(place) = gateway.sockets.enter() else {
         let message = String::from("all WebSockets are taken; try again later");
         return failure(StatusCode::SERVICE_UNAVAILABLE, GatewayError::Busy { message }, &request_id);
     };
     let message_bytes_max = gateway.limits.socket_message_bytes_max;
-    let header_key = key_in_headers(headers).map(str::to_owned);
+    let header_key = key_in_headers(&parts.headers).map(str::to_owned);
     let span = tracing::info_span!("websocket", request_id = request_id.0);
     let session = Arc::new(Session::new(gateway, request_id, header_key));
     upgrade.max_message_size(message_bytes_max).max_frame_size(message_bytes_max).on_upgrade(move |socket| {
         async move {
-            serve(socket, session).await;
+            serve(socket, protocol, session).await;
             drop(place);
         }
         .instrument(span)
@@ -73,10 +86,10 @@ pub(super) fn open(
 /// Why a WebSocket ends: a close frame, unless the other side is gone already.
 struct End(Option<(u16, String)>);
 
-async fn serve(socket: WebSocket, session: Arc<Session>) {
+async fn serve(socket: WebSocket, protocol: GraphQLProtocol, session: Arc<Session>) {
     let send_timeout = session.limits().send_timeout;
     let (mut sink, incoming) = socket.split();
-    let End(closing) = converse(&mut sink, incoming, &session).await;
+    let End(closing) = converse(&mut sink, incoming, protocol, &session).await;
     if let Some((code, reason)) = closing {
         tracing::debug!(code, reason, "websocket closes");
         let frame = CloseFrame { code, reason: Utf8Bytes::from(shortened(&reason)) };
@@ -87,17 +100,24 @@ async fn serve(socket: WebSocket, session: Arc<Session>) {
 
 async fn converse(
     sink: &mut SplitSink<WebSocket, Message>,
-    incoming: impl Stream<Item = Result<Message, axum::Error>>,
+    incoming: SplitStream<WebSocket>,
+    protocol: GraphQLProtocol,
     session: &Arc<Session>,
 ) -> End {
     let limits = Arc::clone(session.limits());
     let unanswered = Arc::new(AtomicU32::new(0));
-    let input = pin!(payloads(incoming, Arc::clone(&unanswered)));
+    let heard = Arc::clone(&unanswered);
+    // Whatever the client says shows that it is there. It has ended when it says so or can no longer be heard.
+    let incoming = incoming
+        .inspect(move |_| heard.store(0, Ordering::Relaxed))
+        .take_while(|message| future::ready(!matches!(message, Err(_) | Ok(Message::Close(_)))));
+    let (to_client, mut from_protocol) = mpsc::channel(OUTGOING_MAX);
     let initialising = Arc::clone(session);
-    let protocol =
-        Protocol::new(SocketExecutor::new(Arc::clone(session)), input, WebSocketProtocols::GraphQLWS)
-            .on_connection_init(move |payload| async move { initialising.initialise(payload).await });
-    let mut protocol = pin!(protocol);
+    let executor = SocketExecutor::new(Arc::clone(session));
+    let serving = GraphQLWebSocket::new_with_pair(to_client, incoming, executor, protocol)
+        .on_connection_init(move |payload| async move { initialising.initialise(payload).await })
+        .serve();
+    let mut serving = pin!(serving.fuse());
     let mut init_deadline = pin!(sleep(limits.init_timeout));
     let mut pings = ticks(limits.ping_interval);
     let mut key_checks = ticks(limits.key_check_interval);
@@ -105,15 +125,17 @@ async fn converse(
     let mut overflow = pin!(session.overflow());
     loop {
         tokio::select! {
-            message = protocol.next() => match message {
-                Some(WsMessage::Text(text)) => {
-                    if !send(sink, Message::Text(text.into()), limits.send_timeout).await {
+            message = from_protocol.next() => match message {
+                Some(Message::Close(frame)) => return End(frame.map(|frame| close_words(session, &frame))),
+                Some(message) => {
+                    if !send(sink, message, limits.send_timeout).await {
                         return End(None);
                     }
                 }
-                Some(WsMessage::Close(code, reason)) => return End(Some(close_words(session, code, reason))),
                 None => return End(None),
             },
+            // Its end shows as the end of what it sends.
+            () = &mut serving => {}
             () = &mut init_deadline, if !session.is_admitted() => {
                 return End(Some((code::INIT_TIMEOUT, String::from("Connection initialisation timeout"))));
             }
@@ -134,23 +156,6 @@ async fn converse(
     }
 }
 
-/// What the client says, without WebSocket's own messages; ends when the client does.
-fn payloads(
-    incoming: impl Stream<Item = Result<Message, axum::Error>>,
-    unanswered: Arc<AtomicU32>,
-) -> impl Stream<Item = Bytes> {
-    incoming
-        .take_while(|message| future::ready(!matches!(message, Err(_) | Ok(Message::Close(_)))))
-        .filter_map(move |message| {
-            unanswered.store(0, Ordering::Relaxed);
-            future::ready(match message {
-                Ok(Message::Text(text)) => Some(Bytes::from(text)),
-                Ok(Message::Binary(bytes)) => Some(bytes),
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) | Err(_) => None,
-            })
-        })
-}
-
 /// A client that takes nothing for that long is let go, so that it cannot hold what it was to be sent.
 async fn send(sink: &mut SplitSink<WebSocket, Message>, message: Message, send_timeout: Duration) -> bool {
     matches!(tokio::time::timeout(send_timeout, sink.send(message)).await, Ok(Ok(())))
@@ -163,7 +168,7 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 }
 
 /// The protocol library closes with general codes; the specification has better ones.
-fn close_words(session: &Session, given: u16, reason: String) -> (u16, String) {
+fn close_words(session: &Session, given: &CloseFrame) -> (u16, String) {
     if let Some(refusal) = session.refusal() {
         let code = match refusal {
             GatewayError::Unauthenticated { .. } => code::UNAUTHORIZED,
@@ -172,12 +177,12 @@ fn close_words(session: &Session, given: u16, reason: String) -> (u16, String) {
         };
         return (code, format!("{}: {refusal}", refusal.code()));
     }
-    match given {
+    match given.code {
         1002 => (code::BAD_REQUEST, String::from("BAD_USER_INPUT: not a message of the protocol")),
         1011 => {
             (code::UNAUTHORIZED, String::from("UNAUTHENTICATED: send connection_init with an API key first"))
         }
-        other => (other, reason),
+        other => (other, given.reason.to_string()),
     }
 }
 

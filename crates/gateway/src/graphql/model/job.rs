@@ -210,7 +210,7 @@ impl Job {
             started_at: record.started_at,
             ended_at: record.ended_at,
             attempt: record.attempt,
-            progress: JobProgress::new(record.progress, live),
+            progress: JobProgress::new(record.progress, live, record.state),
             failure: record.failure,
         }
     }
@@ -222,10 +222,12 @@ impl Job {
 }
 
 impl JobProgress {
-    fn new(saved: Progress, live: Option<LiveJob>) -> Self {
+    fn new(saved: Progress, live: Option<LiveJob>, state: domain::JobState) -> Self {
         let progress = live.map_or(saved, |live| live.progress);
+        // Where there was nothing to do, the figures alone do not tell the end from the beginning.
+        let is_done = state == domain::JobState::Successful;
         Self {
-            percent: progress.percent(),
+            percent: if is_done { 100 } else { progress.percent() },
             bytes_done: Bytes(progress.bytes_done),
             bytes_total: Bytes(progress.bytes_total),
             bytes_reused: Bytes(progress.bytes_reused),

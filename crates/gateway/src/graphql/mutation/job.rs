@@ -15,7 +15,7 @@ pub(crate) struct JobMutation;
 /// A job to be stopped.
 #[derive(InputObject)]
 pub(crate) struct CancelJobInput {
-    /// Which job; it must be `PENDING`, `IN_PROGRESS` or `CANCELING`.
+    /// Which job; it must not have ended otherwise than canceled.
     job_id: ID,
 }
 
@@ -28,8 +28,8 @@ pub(crate) struct CancelJobPayload {
 
 #[Object]
 impl JobMutation {
-    /// Stops a job. It leaves no visible backup; what it copied is used by the next. A job that has ended gives
-    /// `CONFLICT`.
+    /// Stops a job. It leaves no visible backup; what it copied is used by the next. Asking again is harmless; a job
+    /// that has succeeded or failed gives `CONFLICT`.
     async fn cancel_job(
         &self,
         context: &Context<'_>,

@@ -61,6 +61,7 @@ pub(crate) struct Api {
     pub(crate) owner: String,
     pub(crate) runtime: Option<Runtime>,
     next_key: AtomicU64,
+    _directory: tempfile::TempDir,
 }
 
 /// An answer over HTTP.
@@ -94,7 +95,10 @@ impl Api {
     }
 
     pub(crate) async fn start_with(limits: GatewayLimits) -> Self {
-        let inner = milvault_catalog::open("sqlite::memory:", Sealer::from_key_bytes([7; 32])).await.unwrap();
+        // A file, not memory: a request that is dropped half-way may cost its connection, and memory goes with it.
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
+        let inner = milvault_catalog::open(&url, Sealer::from_key_bytes([7; 32])).await.unwrap();
         let catalog =
             Arc::new(TestCatalog { inner, keys: Mutex::default(), trouble: Mutex::new(Trouble::None) });
         let clock = Arc::new(TestClock(Mutex::new(DateTime::from_timestamp(1_750_000_000, 0).unwrap())));
@@ -142,6 +146,7 @@ impl Api {
             owner,
             runtime: Some(runtime),
             next_key: AtomicU64::new(2),
+            _directory: directory,
         }
     }
 
