@@ -65,7 +65,7 @@ impl Servers {
 }
 
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    command.args(["up", "--s3"]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
+    command.args(["up", "--for-tests"]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
 }
 
 fn test_environment(description: &Value) -> anyhow::Result<Vec<(&'static str, String)>> {
@@ -75,6 +75,8 @@ fn test_environment(description: &Value) -> anyhow::Result<Vec<(&'static str, St
         ("MILVAULT_TEST_S3_ACCESS_KEY", "/s3/access_key"),
         ("MILVAULT_TEST_S3_SECRET_KEY", "/s3/secret_key"),
         ("MILVAULT_TEST_MILVUS_URI", "/milvus/uri"),
+        ("MILVAULT_TEST_MILVUS_STORAGE", "/milvus/storage_dir"),
+        ("MILVAULT_TEST_MILVUS_AUTH_URI", "/milvus_with_auth/uri"),
     ];
     let value_of = |pointer: &str| {
         let value = description.pointer(pointer).and_then(Value::as_str);
@@ -111,12 +113,13 @@ mod tests {
     #[test]
     fn every_address_reaches_the_tests() {
         let description = json!({
-            "milvus": { "uri": "http://127.0.0.1:1" },
+            "milvus": { "uri": "http://127.0.0.1:1", "storage_dir": "/milvus" },
+            "milvus_with_auth": { "uri": "http://127.0.0.1:4" },
             "postgres": { "url": "postgres://127.0.0.1:2" },
             "s3": { "endpoint": "http://127.0.0.1:3", "access_key": "a", "secret_key": "b" },
         });
         let environment = test_environment(&description).unwrap();
-        assert_eq!(environment.len(), 5);
+        assert_eq!(environment.len(), 7);
         assert!(environment.contains(&("MILVAULT_TEST_S3_SECRET_KEY", String::from("b"))));
     }
 

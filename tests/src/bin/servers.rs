@@ -32,6 +32,10 @@ struct Up {
     /// Start an S3 server too, and keep Milvus's files there.
     #[arg(long)]
     s3: bool,
+    /// Start what the test suite needs: an S3 server, a Milvus on local storage, and another one
+    /// that asks for a password.
+    #[arg(long, conflicts_with = "s3")]
+    for_tests: bool,
     /// Keep the data in this directory; without it they are gone at the end.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -54,6 +58,7 @@ async fn main() -> Result<()> {
 async fn up(arguments: Up) -> Result<()> {
     let tools = Tools::install().await?;
     let temporary = tempfile::tempdir().context("make a directory for the servers")?;
+    let set = arguments.set();
     let dir = arguments.dir.unwrap_or_else(|| temporary.path().to_path_buf());
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -66,34 +71,66 @@ async fn up(arguments: Up) -> Result<()> {
     let servers = tokio::select! {
         // Those that run already end as their handles are dropped.
         () = &mut ended => return Ok(()),
-        started = Servers::start(&tools, &dir, arguments.s3) => started?,
+        started = Servers::start(&tools, &dir, set) => started?,
     };
     println!("{}", servers.addresses());
     ended.await;
     servers.stop().await
 }
 
+/// Which servers to start besides a Milvus and a PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServerSet {
+    /// None.
+    Plain,
+    /// An S3 server, which keeps Milvus's files.
+    OnS3,
+    /// An S3 server, and a Milvus that asks for a password.
+    ForTests,
+}
+
+impl Up {
+    fn set(&self) -> ServerSet {
+        match (self.s3, self.for_tests) {
+            (true, _) => ServerSet::OnS3,
+            (false, true) => ServerSet::ForTests,
+            (false, false) => ServerSet::Plain,
+        }
+    }
+}
+
 struct Servers {
     milvus: Milvus,
+    milvus_with_auth: Option<Milvus>,
     postgres: Postgres,
     seaweedfs: Option<SeaweedFs>,
 }
 
 impl Servers {
-    async fn start(tools: &Tools, dir: &Path, with_s3: bool) -> Result<Self> {
+    async fn start(tools: &Tools, dir: &Path, set: ServerSet) -> Result<Self> {
         let postgres = Postgres::start(tools, &dir.join("postgres")).await?;
-        let milvus_dir = dir.join("milvus");
-        let (seaweedfs, options) = if with_s3 {
-            let options = SeaweedFsOptions::default();
-            let server = SeaweedFs::start(tools, &dir.join("seaweedfs"), options).await?;
-            server.create_bucket(REPOSITORY_BUCKET).await?;
-            let options = MilvusOptions::on_s3(milvus_dir, server.milvus_storage(MILVUS_BUCKET));
-            (Some(server), options)
+        let seaweedfs = if set == ServerSet::Plain {
+            None
         } else {
-            (None, MilvusOptions::local(milvus_dir))
+            let server = SeaweedFs::start(tools, &dir.join("seaweedfs"), SeaweedFsOptions::default()).await?;
+            server.create_bucket(REPOSITORY_BUCKET).await?;
+            Some(server)
+        };
+        let options = match &seaweedfs {
+            Some(server) if set == ServerSet::OnS3 => {
+                MilvusOptions::on_s3(dir.join("milvus"), server.milvus_storage(MILVUS_BUCKET))
+            }
+            _ => MilvusOptions::local(dir.join("milvus")),
         };
         let milvus = Milvus::start(tools, options).await?;
-        Ok(Self { milvus, postgres, seaweedfs })
+        let milvus_with_auth = if set == ServerSet::ForTests {
+            let mut options = MilvusOptions::local(dir.join("milvus-with-auth"));
+            options.auth = true;
+            Some(Milvus::start(tools, options).await?)
+        } else {
+            None
+        };
+        Ok(Self { milvus, milvus_with_auth, postgres, seaweedfs })
     }
 
     fn addresses(&self) -> Value {
@@ -117,6 +154,9 @@ impl Servers {
                 "log": self.milvus.log_path(),
                 "pid": self.milvus.pid(),
             },
+            "milvus_with_auth": self.milvus_with_auth.as_ref().map(|server| {
+                json!({ "uri": server.uri(), "log": server.log_path(), "pid": server.pid() })
+            }),
             "postgres": {
                 "url": self.postgres.url(),
                 "log": self.postgres.log_path(),
@@ -129,6 +169,9 @@ impl Servers {
     /// A Milvus goes before the store that it writes to.
     async fn stop(mut self) -> Result<()> {
         self.milvus.stop().await?;
+        if let Some(mut server) = self.milvus_with_auth {
+            server.stop().await?;
+        }
         self.postgres.stop().await?;
         if let Some(mut server) = self.seaweedfs {
             server.kill()?;
