@@ -4,6 +4,7 @@ use crate::binlog::BinlogKey;
 use crate::ids::ClusterId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::LazyLock;
 
 /// What distinguishes two writes to one key, as far as the store tells.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,11 +81,15 @@ hex_bytes!(ObjectId, 16);
 hex_bytes!(PackId, 16);
 hex_bytes!(ContentHash, 32);
 
+/// Deriving the key of a derivation costs as much as the derivation, so it is done once.
+static OBJECT_ID_HASHER: LazyLock<blake3::Hasher> =
+    LazyLock::new(|| blake3::Hasher::new_derive_key("milvault 2026 object id v1"));
+
 impl ObjectId {
     /// Derives the id (format: docs/format.md, "Object ids").
     #[must_use]
     pub fn derive(cluster_id: ClusterId, object: &SourceObject) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("milvault 2026 object id v1");
+        let mut hasher = OBJECT_ID_HASHER.clone();
         let key = &object.key;
         hasher.update(cluster_id.as_uuid().as_bytes());
         hasher.update(&[key.kind as u8]);
