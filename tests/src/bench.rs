@@ -7,6 +7,7 @@ mod child;
 mod copy;
 mod data_set;
 mod measure;
+mod phases;
 mod pipeline;
 mod plan;
 mod s3;
@@ -18,12 +19,24 @@ pub use plan::{PlanTask, bench_plan, run_plan_task};
 
 use anyhow::Context as _;
 use serde_json::Value;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Where benchmarks keep their files; the data set stays there for the next run.
 #[must_use]
 pub fn work_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench")
+}
+
+/// Keeps other benchmarks out of the directory, for they use the same names; waits while one is at work there.
+fn lock(work: &Path) -> anyhow::Result<File> {
+    let path = work.join("lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    if file.try_lock().is_err() {
+        eprintln!("waiting for another benchmark to end");
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// Prints the figures, and writes them to a file where one is given.

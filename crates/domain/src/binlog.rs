@@ -68,8 +68,9 @@ impl BinlogKey {
 
 /// Only the canonical decimal form, so that printing a parsed key gives back the same key.
 fn parse_id(text: &str) -> Option<i64> {
+    let canonical = matches!(text.as_bytes(), [b'0'] | [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..]);
     let number: i64 = text.parse().ok()?;
-    (number >= -1 && number.to_string() == text).then_some(number)
+    (canonical && -1 <= number).then_some(number)
 }
 
 impl fmt::Display for BinlogKey {
@@ -104,6 +105,7 @@ mod tests {
             "insert_log/1/2/3/4/x",
             "insert_log/01/2/3/4/5",
             "insert_log/+1/2/3/4/5",
+            "insert_log/-0/2/3/4/5",
             "insert_log/../2/3/4/5",
             "delta_log/1/2/3/4/5",
             "delta_log/1/-2/3/4",

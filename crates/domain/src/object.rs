@@ -89,21 +89,26 @@ impl ObjectId {
     /// Derives the id (format: docs/format.md, "Object ids").
     #[must_use]
     pub fn derive(cluster_id: ClusterId, object: &SourceObject) -> Self {
-        let mut hasher = OBJECT_ID_HASHER.clone();
         let key = &object.key;
-        hasher.update(cluster_id.as_uuid().as_bytes());
-        hasher.update(&[key.kind as u8]);
+        let mut input = Vec::with_capacity(96);
+        input.extend_from_slice(cluster_id.as_uuid().as_bytes());
+        input.push(key.kind as u8);
         for number in [key.collection_id, key.partition_id, key.segment_id, key.field_id, key.log_id] {
-            hasher.update(&number.to_be_bytes());
+            input.extend_from_slice(&number.to_be_bytes());
         }
-        hasher.update(&object.size_bytes.to_be_bytes());
+        input.extend_from_slice(&object.size_bytes.to_be_bytes());
         match &object.fingerprint {
-            Fingerprint::ETag(tag) => hasher.update(b"e").update(tag.as_bytes()),
-            Fingerprint::ModifiedAtNanos(nanos) => hasher.update(b"m").update(&nanos.to_be_bytes()),
-        };
-        let mut bytes = [0; 16];
-        hasher.finalize_xof().fill(&mut bytes);
-        Self(bytes)
+            Fingerprint::ETag(tag) => {
+                input.push(b'e');
+                input.extend_from_slice(tag.as_bytes());
+            }
+            Fingerprint::ModifiedAtNanos(nanos) => {
+                input.push(b'm');
+                input.extend_from_slice(&nanos.to_be_bytes());
+            }
+        }
+        let hash = OBJECT_ID_HASHER.clone().update(&input).finalize();
+        Self(hash.as_bytes().first_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -115,9 +120,7 @@ impl PackId {
         for object in objects {
             hasher.update(object.as_bytes());
         }
-        let mut bytes = [0; 16];
-        hasher.finalize_xof().fill(&mut bytes);
-        Self(bytes)
+        Self(hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -161,4 +164,47 @@ pub struct StoredObject {
     /// The repository store's entity tag of a server-side copy; with the size it is the check until a verify has
     /// read the bytes.
     pub store_tag: Option<Box<str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::BinlogKind;
+    use uuid::Uuid;
+
+    /// The ids are part of the repository format: were they derived otherwise, no later backup would find an object.
+    #[test]
+    fn ids_are_derived_as_the_format_says() {
+        let cluster_id = ClusterId::from_uuid(Uuid::from_u128(7));
+        let key = BinlogKey {
+            kind: BinlogKind::Delta,
+            collection_id: 1,
+            partition_id: -1,
+            segment_id: 3,
+            field_id: 0,
+            log_id: 5,
+        };
+        let derive =
+            |fingerprint| ObjectId::derive(cluster_id, &SourceObject { key, size_bytes: 9, fingerprint });
+        let by_time = derive(Fingerprint::ModifiedAtNanos(10));
+        let by_tag = derive(Fingerprint::ETag("ab-2".into()));
+
+        let mut input = vec![0; 15];
+        input.extend([7, 1]);
+        for number in [1_i64, -1, 3, 0, 5, 9] {
+            input.extend(number.to_be_bytes());
+        }
+        let expected = |fingerprint: &[u8]| {
+            let input = [input.as_slice(), fingerprint].concat();
+            let key = blake3::derive_key("milvault 2026 object id v1", &input);
+            hex::encode(&key[..16])
+        };
+        assert_eq!(by_time.to_string(), expected(&[&b"m"[..], &10_i64.to_be_bytes()].concat()));
+        assert_eq!(by_tag.to_string(), expected(b"eab-2"));
+        let pack = blake3::derive_key(
+            "milvault 2026 pack id v1",
+            &[*by_time.as_bytes(), *by_tag.as_bytes()].concat(),
+        );
+        assert_eq!(PackId::derive([by_time, by_tag]).to_string(), hex::encode(&pack[..16]));
+    }
 }

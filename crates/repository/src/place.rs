@@ -7,6 +7,7 @@ mod buffer;
 mod direct;
 mod local;
 mod object;
+mod sequential;
 
 pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use direct::DirectFile;

@@ -91,7 +91,7 @@ fn client(bucket: &str) -> AmazonS3 {
 async fn new_bucket() -> String {
     let bucket = format!("milvault-{:016x}", rand::random::<u64>());
     let url =
-        client(&bucket).signed_url(http::Method::PUT, &Path::ROOT, Duration::from_secs(60)).await.unwrap();
+        client(&bucket).signed_url(http::Method::PUT, &Path::ROOT, Duration::from_mins(1)).await.unwrap();
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     *request.method_mut() = http::Method::PUT;
     *request.uri_mut() = url.as_str().parse().unwrap();

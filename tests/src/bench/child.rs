@@ -1,6 +1,7 @@
 //! One Milvault backup in a process of its own.
 
 use super::measure::peak_rss_mib;
+use super::phases::Phases;
 use super::pipeline::{GivenSecrets, Pipeline};
 use anyhow::{Context as _, ensure};
 use milvault_domain::storage::StorageConfig;
@@ -29,8 +30,8 @@ pub struct CopyTask {
 /// What it measured.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CopyOutcome {
-    /// Seconds of each backup, from request to success.
-    pub(super) seconds: Vec<f64>,
+    /// How long each backup took.
+    pub(super) backups: Vec<Phases>,
     /// Size of the first backup's objects.
     pub(super) bytes_total: u64,
     /// Bytes of the last backup that were in the repository before.
@@ -56,7 +57,7 @@ pub async fn run_copy_task(task: CopyTask) -> anyhow::Result<CopyOutcome> {
     pipeline.stop().await;
     let (first, last) = made.first().zip(made.last()).context("no backup was asked for")?;
     Ok(CopyOutcome {
-        seconds: made.iter().map(|made| made.duration.as_secs_f64()).collect(),
+        backups: made.iter().map(|made| made.phases.clone()).collect(),
         bytes_total: first.job.progress.bytes_total,
         bytes_reused_last: last.job.progress.bytes_reused,
         bytes_through_server: first.job.progress.bytes_through_server,

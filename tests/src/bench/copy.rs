@@ -38,6 +38,7 @@ pub enum CopyExtra {
 pub async fn bench_copy(work: &Path, options: &CopyOptions) -> anyhow::Result<Value> {
     std::fs::create_dir_all(work)?;
     let work = std::fs::canonicalize(work)?;
+    let _lock = super::lock(&work)?;
     let data_set = DataSet::open_or_make(&work, options.size_mib)?;
     eprintln!(
         "data set: {} files, {} bytes; source in the page cache for every run",
@@ -65,7 +66,7 @@ fn run_pairs(work: &Path, data_set: &DataSet, runs: u32, incremental: bool) -> a
         settle(work, data_set)?;
         let seconds = cp_and_sync(&data_set.root, &target)?;
         std::fs::remove_dir_all(&target)?;
-        eprintln!("run {run}: cp -r and sync  {seconds:>7.3} s");
+        eprintln!("run {run}: {:<15} {seconds:>8.3} s", "cp -r and sync");
         pairs.cp_seconds.push(seconds);
 
         let target = fresh_directory(&work.join("milvault-target"))?;
@@ -80,10 +81,9 @@ fn run_pairs(work: &Path, data_set: &DataSet, runs: u32, incremental: bool) -> a
         let outcome: CopyOutcome = run_in_child("copy-task", &task)?;
         std::fs::remove_dir_all(&target)?;
         check(&outcome, data_set, incremental)?;
-        let first = outcome.seconds.first().context("no backup was timed")?;
-        eprintln!("run {run}: milvault        {first:>7.3} s, peak {:.0} MiB", outcome.peak_rss_mib);
-        if let Some(second) = outcome.seconds.get(1) {
-            eprintln!("run {run}: milvault again  {second:>7.3} s, nothing had changed");
+        for (number, phases) in outcome.backups.iter().enumerate() {
+            let what = if number == 0 { "milvault" } else { "nothing changed" };
+            eprintln!("run {run}: {what:<15} {phases}");
         }
         pairs.milvault.push(outcome);
     }
@@ -133,7 +133,8 @@ pub(super) fn check(outcome: &CopyOutcome, data_set: &DataSet, incremental: bool
 
 impl Pairs {
     fn figures(&self, data_set: &DataSet) -> Map<String, Value> {
-        let first: Vec<f64> = self.milvault.iter().filter_map(|run| run.seconds.first().copied()).collect();
+        let first: Vec<f64> =
+            self.milvault.iter().filter_map(|run| Some(run.backups.first()?.total)).collect();
         let ratios: Vec<f64> = self.cp_seconds.iter().zip(&first).map(|(cp, ours)| cp / ours).collect();
         let peak = self.milvault.iter().map(|run| run.peak_rss_mib).fold(0.0, f64::max);
         let mut figures = Map::new();
@@ -147,7 +148,7 @@ impl Pairs {
         put("ratio_to_cp", json!(rounded(median(&ratios))));
         put("peak_rss_mib", json!(rounded(peak)));
         let unchanged: Vec<f64> =
-            self.milvault.iter().filter_map(|run| run.seconds.get(1).copied()).collect();
+            self.milvault.iter().filter_map(|run| Some(run.backups.get(1)?.total)).collect();
         if !unchanged.is_empty() {
             let ratios: Vec<f64> =
                 unchanged.iter().zip(&first).map(|(second, first)| second / first).collect();

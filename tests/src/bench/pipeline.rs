@@ -1,6 +1,7 @@
 //! The product's own pipeline in this process: the real actors, catalog and repository, and a Milvus that answers with
 //! a given cut.
 
+use super::phases::Phases;
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
 use milvault_actors::{BackupRequest, Deps, NewCluster, NewRepository, Runtime, Service, Settings};
@@ -19,7 +20,7 @@ use milvault_domain::storage::StorageConfig;
 use milvault_milvus::fake::FakeMilvus;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
@@ -39,8 +40,8 @@ pub(super) struct Pipeline {
 
 /// A backup that was made.
 pub(super) struct Made {
-    /// From the request until the catalog showed it as successful.
-    pub(super) duration: Duration,
+    /// How long it took.
+    pub(super) phases: Phases,
     /// Its job.
     pub(super) job: Job,
     /// Itself.
@@ -116,7 +117,8 @@ impl Pipeline {
                 let failure = job.failure.as_deref().unwrap_or("no reason given");
                 ensure!(job.state == JobState::Successful, "the backup is {:?}: {failure}", job.state);
                 let backup = self.catalog.backup(requested.backup.id).await?.context("the backup is gone")?;
-                return Ok(Made { duration, job, backup });
+                let events = self.catalog.job_events(job.id).await?;
+                return Ok(Made { phases: Phases::of(&job, &events, duration)?, job, backup });
             }
         }
     }

@@ -3,13 +3,14 @@
 
 use super::child::{fresh_directory, run_in_child};
 use super::measure::{median, peak_rss_mib, rounded};
+use super::phases::Phases;
 use super::pipeline::{GivenSecrets, Made, Pipeline, SystemClock, Uuids};
 use super::synthetic::{SyntheticCluster, SyntheticStores, manifest_bytes};
 use anyhow::{Context as _, ensure};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupFacts, BackupScope, BackupStatus, CreationMethod};
 use milvault_domain::ids::{BackupId, JobId};
-use milvault_domain::job::{Job, JobPhase, JobState, JobType};
+use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
     BackupFilter, Clock as _, IdSource as _, InsertOutcome, JobFilter, NewBackup, PageRequest,
@@ -49,15 +50,6 @@ pub struct PlanOutcome {
     large: PageSeconds,
 }
 
-/// Seconds that a backup spent in its phases.
-#[derive(Debug, Serialize, Deserialize)]
-struct Phases {
-    plan: f64,
-    copy: f64,
-    seal: f64,
-    total: f64,
-}
-
 /// Seconds of one page, median.
 #[derive(Debug, Serialize, Deserialize)]
 struct PageSeconds {
@@ -70,6 +62,8 @@ struct PageSeconds {
 /// # Errors
 /// Work failed. That a figure is low is no error.
 pub fn bench_plan(work: &Path, objects: u64) -> anyhow::Result<Value> {
+    std::fs::create_dir_all(work)?;
+    let _lock = super::lock(work)?;
     let directory = fresh_directory(&work.join("plan"))?;
     let task = PlanTask { directory: directory.clone(), objects };
     let outcome: PlanOutcome = run_in_child("plan-task", &task)?;
@@ -112,60 +106,31 @@ pub async fn run_plan_task(task: PlanTask) -> anyhow::Result<PlanOutcome> {
     add_small_backups(&pipeline).await?;
     let small = time_pages(&pipeline).await?;
     let first = back_up(&pipeline, "first", 0).await?;
-    let manifest_bytes = manifest_bytes(&repository, first.0.backup.id)?;
+    let manifest_bytes = manifest_bytes(&repository, first.backup.id)?;
     let unchanged = back_up(&pipeline, "unchanged", cluster.object_count()).await?;
     let large = time_pages(&pipeline).await?;
     pipeline.stop().await;
     Ok(PlanOutcome {
         objects: cluster.object_count(),
         peak_rss_mib: peak_rss_mib()?,
-        first: first.1,
-        unchanged: unchanged.1,
+        first: first.phases,
+        unchanged: unchanged.phases,
         manifest_bytes,
         small,
         large,
     })
 }
 
-async fn back_up(pipeline: &Pipeline, name: &str, reused: u64) -> anyhow::Result<(Made, Phases)> {
+async fn back_up(pipeline: &Pipeline, name: &str, reused: u64) -> anyhow::Result<Made> {
     let made = pipeline.back_up().await?;
     ensure!(
         made.job.progress.objects_reused == reused,
         "the {name} backup reused {} objects instead of {reused}",
         made.job.progress.objects_reused
     );
-    let phases = phases(pipeline, &made).await?;
-    eprintln!(
-        "{name}: {} objects, plan {:.2} s, copy {:.2} s, seal {:.2} s, in all {:.2} s, peak so far {:.0} MiB",
-        made.job.progress.objects_total,
-        phases.plan,
-        phases.copy,
-        phases.seal,
-        phases.total,
-        peak_rss_mib()?
-    );
-    Ok((made, phases))
-}
-
-/// From the job's history: a phase lasts until the next one begins, the last one until the end.
-async fn phases(pipeline: &Pipeline, made: &Made) -> anyhow::Result<Phases> {
-    let events = pipeline.catalog.job_events(made.job.id).await?;
-    let ended_at = made.job.ended_at.context("the job has no end")?;
-    let length = |phase: JobPhase| {
-        let Some(begin) = events.iter().position(|event| event.phase == Some(phase)) else { return 0.0 };
-        let end = events[begin..].iter().find(|event| event.phase != Some(phase)).map_or(ended_at, |e| e.at);
-        seconds(end - events[begin].at)
-    };
-    Ok(Phases {
-        plan: length(JobPhase::Plan),
-        copy: length(JobPhase::Copy),
-        seal: length(JobPhase::Seal),
-        total: made.duration.as_secs_f64(),
-    })
-}
-
-fn seconds(length: TimeDelta) -> f64 {
-    length.as_seconds_f64()
+    let objects = made.job.progress.objects_total;
+    eprintln!("{name}: {objects} objects {}, peak so far {:.0} MiB", made.phases, peak_rss_mib()?);
+    Ok(made)
 }
 
 async fn time_pages(pipeline: &Pipeline) -> anyhow::Result<PageSeconds> {

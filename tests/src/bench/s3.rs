@@ -54,10 +54,12 @@ pub(super) async fn bench_s3(
         tokio::task::spawn_blocking(move || run_in_child("copy-task", &task)).await??;
     let moved = moved_between(before, server.traffic().await?);
     check(&outcome, data_set, incremental)?;
-    let first = outcome.seconds.first().copied().context("no backup was timed")?;
-    eprintln!("s3: milvault            {first:>7.2} s, {moved} bytes of bodies through its process");
+    for phases in &outcome.backups {
+        eprintln!("s3: {:<15} {phases}", "milvault");
+    }
+    eprintln!("s3: {moved} bytes of bodies went through its process");
     let reference = get_and_put(&server, data_set).await?;
-    eprintln!("s3: get and put         {reference:>7.2} s");
+    eprintln!("s3: {:<15} {reference:>8.3} s", "get and put");
     server.kill()?;
     std::fs::remove_dir_all(&directory)?;
     Ok(figures(&outcome, moved, reference))
@@ -66,7 +68,7 @@ pub(super) async fn bench_s3(
 #[allow(clippy::cast_precision_loss, reason = "ratios of byte counts are told with four decimals")]
 fn figures(outcome: &CopyOutcome, moved: u64, reference_seconds: f64) -> Map<String, Value> {
     let total = outcome.bytes_total as f64;
-    let first = outcome.seconds.first().copied().unwrap_or(f64::NAN);
+    let first = outcome.backups.first().map_or(f64::NAN, |phases| phases.total);
     // Two counts of different origin; the larger one is told.
     let own_bytes = moved.max(outcome.bytes_through_server);
     let mut figures = Map::new();
@@ -78,8 +80,8 @@ fn figures(outcome: &CopyOutcome, moved: u64, reference_seconds: f64) -> Map<Str
     put("own_bytes_ratio", json!(own_bytes as f64 / total));
     put("own_bytes_by_progress", json!(outcome.bytes_through_server));
     put("own_bytes_by_the_server", json!(moved));
-    if let Some(second) = outcome.seconds.get(1) {
-        put("s3_incremental_ratio", json!(rounded(second / first)));
+    if let Some(second) = outcome.backups.get(1) {
+        put("s3_incremental_ratio", json!(rounded(second.total / first)));
     }
     figures
 }

@@ -29,8 +29,8 @@ const OBJECT_BYTES: u64 = 1 << 20;
 /// Collections that the objects are spread over.
 const COLLECTIONS: i64 = 16;
 /// Fields of a segment, and logs of each.
-const FIELDS: i64 = 8;
-const LOGS_PER_FIELD: i64 = 8;
+const FIELDS: i64 = 5;
+const LOGS_PER_FIELD: i64 = 10;
 const LOGS_PER_SEGMENT: i64 = FIELDS * LOGS_PER_FIELD;
 /// Ids have 18 digits, as Milvus's own; each collection's begin a thousand million after the one before.
 const FIRST_ID: i64 = 446_000_000_000_000_000;

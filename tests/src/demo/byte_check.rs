@@ -53,10 +53,7 @@ pub fn compare(repository: &Path, backup_id: &str, storage: &Path) -> anyhow::Re
 ///
 /// # Errors
 /// It cannot be read, or is no whole manifest.
-pub fn read_objects(
-    mut manifest: impl Read,
-    mut on_object: impl FnMut(StoredObject),
-) -> anyhow::Result<()> {
+pub fn read_objects(mut manifest: impl Read, mut on_object: impl FnMut(StoredObject)) -> anyhow::Result<()> {
     let mut decoder = Decoder::new(FileKind::Manifest);
     let mut block = vec![0; BLOCK_BYTES];
     loop {

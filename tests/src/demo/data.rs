@@ -56,7 +56,7 @@ impl DemoCollection {
 
     /// Its metric.
     #[must_use]
-    pub(super) const fn metric(self) -> &'static str {
+    pub const fn metric(self) -> &'static str {
         match self {
             Self::Products | Self::Images => "L2",
             Self::Reviews | Self::Documents => "IP",

@@ -120,7 +120,8 @@ async fn check_contents(installation: &Installation, milvus: &MilvusClient, back
         assert_eq!(shown["loadState"], "LOADED");
         assert_eq!(shown["replicaCount"], 1);
         assert_eq!(shown["consistencyLevel"], "BOUNDED");
-        let metric = shown["indexes"][0]["params"].as_array().and_then(|params| find(params, "key", "metric_type"));
+        let metric =
+            shown["indexes"][0]["params"].as_array().and_then(|params| find(params, "key", "metric_type"));
         assert_eq!(shown["indexes"][0]["fieldName"], "embedding");
         assert_eq!(metric.context("an index has a metric")?["value"], collection.metric());
         let embedding = field(shown, "embedding")?;

@@ -3,13 +3,13 @@
 //! Each test has a server, a repository and databases of its own; the Milvus servers are shared, one for each kind of
 //! storage. What a run leaves behind lies in `target/tmp/e2e` until the next run.
 
-// mod cancel;
-// mod crash;
-// mod full_disk;
+mod cancel;
+mod crash;
+mod full_disk;
 mod local;
-// mod moving;
-// mod postgres;
-// mod refusals;
-// mod s3;
-// mod subscriptions;
+mod moving;
+mod postgres;
+mod refusals;
+mod s3;
+mod subscriptions;
 mod support;

@@ -72,7 +72,8 @@ async fn sealed_before(
     }
 }
 
-/// Takes the cut and makes the plan. Both are durable in the repository when this returns.
+/// Takes the cut and makes the plan. Both are durable in the repository when this returns and something has to be
+/// copied.
 async fn prepare(
     run: &Run,
     backup: &Backup,
@@ -90,7 +91,10 @@ async fn prepare(
     run.enter(JobPhase::Plan).await?;
     let plan = plan::make_plan(run, backup, cluster, repository, &cut).await?;
     let header = header(backup, cluster, cut);
-    run.retry().run("save the plan", || repository.save_unfinished(&header, &plan)).await?;
+    // With nothing to copy there is nothing to continue: an attempt that is cut off before the seal begins anew.
+    if !plan.units.is_empty() {
+        run.retry().run("save the plan", || repository.save_unfinished(&header, &plan)).await?;
+    }
     Ok(UnfinishedBackup { header, plan })
 }
 

@@ -28,10 +28,11 @@ pub(super) async fn make_plan(
 ) -> PortResult<CopyPlan> {
     let stores = &run.core.deps.stores;
     let source = run.retry().run("open the storage", || stores.open_source(&cluster.storage)).await?;
-    let objects = list_objects(run, source.as_ref(), cut).await?;
+    // The source and the repository are different places, so one need not wait for the other.
+    let listing = list_objects(run, source.as_ref(), cut).boxed();
+    let (objects, index) = futures::try_join!(listing, load_index(run, backup, repository).boxed())?;
     let open = || stores.open_copier(&cluster.storage, Arc::clone(repository), cluster.max_bytes_per_second);
     let route = run.retry().run("open the way of the copy", open).await?.route();
-    let index = load_index(run, backup, repository).await?;
     let plan = plan_copy(cluster.id, objects, &index, route);
     tracing::info!(
         reused_objects = plan.reused.len(),

@@ -2,14 +2,17 @@
 
 use crate::object::{ContentHash, Encoding, Location, ObjectId, SourceObject, StoredObject};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Objects that the repository already holds, by identity.
 ///
 /// Keeps only where an object lies, not what it was at the source: the id stands for that, and whoever asks has it
-/// from the listing. That is what lets a million objects fit into some 170 MiB.
+/// from the listing. That is what lets a million objects fit into some 150 MiB.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectIndex {
-    placements: HashMap<ObjectId, Box<Placement>>,
+    positions: HashMap<ObjectId, u32, BuildHasherDefault<IdHasher>>,
+    placements: Vec<Placement>,
 }
 
 #[derive(Debug, Clone)]
@@ -21,6 +24,25 @@ struct Placement {
     store_tag: Option<Box<str>>,
 }
 
+/// Ids are hashes themselves, so a part of one is as good a hash as any.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(bytes) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*bytes);
+        }
+    }
+
+    /// The length of an array, which is the same for all ids.
+    fn write_usize(&mut self, _: usize) {}
+}
+
 impl ObjectIndex {
     /// An empty index.
     #[must_use]
@@ -28,18 +50,24 @@ impl ObjectIndex {
         Self::default()
     }
 
-    /// Adds an object. One that is there already stays, so what is added first wins.
+    /// Adds an object. One that is there already stays, so what is added first wins. An index that is full (beyond
+    /// four thousand million objects) takes no more: it only saves work.
     pub fn insert(&mut self, object: StoredObject) {
         let StoredObject { id, source: _, location, encoding, stored_bytes, hash, store_tag } = object;
-        self.placements
-            .entry(id)
-            .or_insert_with(|| Box::new(Placement { location, encoding, stored_bytes, hash, store_tag }));
+        let Ok(position) = u32::try_from(self.placements.len()) else {
+            return;
+        };
+        if let Entry::Vacant(slot) = self.positions.entry(id) {
+            slot.insert(position);
+            self.placements.push(Placement { location, encoding, stored_bytes, hash, store_tag });
+        }
     }
 
     /// Adds the content hash that a verify found for an object copied by the store; an object that is not in the
     /// index, or whose hash is known, is left alone.
     pub fn record_hash(&mut self, id: ObjectId, hash: ContentHash) {
-        if let Some(placement) = self.placements.get_mut(&id) {
+        let position = self.positions.get(&id).and_then(|position| usize::try_from(*position).ok());
+        if let Some(placement) = position.and_then(|position| self.placements.get_mut(position)) {
             placement.hash.get_or_insert(hash);
         }
     }
@@ -47,7 +75,8 @@ impl ObjectIndex {
     /// The stored form of a source file, if it is in the index.
     #[must_use]
     pub fn stored(&self, id: ObjectId, source: &SourceObject) -> Option<StoredObject> {
-        let placement = self.placements.get(&id)?;
+        let position = usize::try_from(*self.positions.get(&id)?).ok()?;
+        let placement = self.placements.get(position)?;
         Some(StoredObject {
             id,
             source: source.clone(),
@@ -62,7 +91,7 @@ impl ObjectIndex {
     /// Whether an object is in the index.
     #[must_use]
     pub fn contains(&self, id: ObjectId) -> bool {
-        self.placements.contains_key(&id)
+        self.positions.contains_key(&id)
     }
 
     /// Number of objects.
@@ -75,11 +104,6 @@ impl ObjectIndex {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.placements.is_empty()
-    }
-
-    /// Makes room for so many more objects at once, which spares growing step by step.
-    pub fn reserve(&mut self, additional: usize) {
-        self.placements.reserve(additional);
     }
 }
 

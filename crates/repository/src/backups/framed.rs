@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::BackupId;
-use milvault_domain::manifest::{Closing, Decoder, Encoder, FileKind, FormatError, Item};
+use milvault_domain::manifest::{Decoder, Encoder, FileKind, FormatError, Item};
 
 /// Encoded bytes that are handed to the place at once.
 const WRITE_BYTES: usize = 1 << 20;
@@ -61,17 +61,6 @@ impl FramedReader {
         }
     }
 
-    /// Reads on to the end and gives what the closing frame states.
-    pub(crate) async fn closing(mut self) -> PortResult<Closing> {
-        let mut closing = None;
-        while let Some(item) = self.next().await? {
-            if let Item::End(end) = item {
-                closing = Some(end);
-            }
-        }
-        closing.ok_or_else(|| from_format(&self.path, FormatError::Corrupt("the closing frame is missing")))
-    }
-
     /// Refuses an item that cannot be here.
     pub(crate) fn refuse(&self, item: &Item) -> PortError {
         unexpected(&self.path, item)
@@ -83,6 +72,7 @@ pub(crate) struct FramedWriter {
     writer: Box<dyn PlaceWriter>,
     encoder: Encoder,
     path: String,
+    hasher: blake3::Hasher,
     written_bytes: u64,
 }
 
@@ -90,8 +80,8 @@ pub(crate) struct FramedWriter {
 pub(crate) struct Written {
     /// Whether it was made or one was there.
     pub(crate) creation: Creation,
-    /// What its closing frame states.
-    pub(crate) closing: Closing,
+    /// BLAKE3 of the whole file.
+    pub(crate) hash: blake3::Hash,
     /// Its size.
     pub(crate) size_bytes: u64,
 }
@@ -105,7 +95,13 @@ impl FramedWriter {
         overwrite: Overwrite,
     ) -> PortResult<Self> {
         let writer = place.writer(path, overwrite).await?;
-        Ok(Self { writer, encoder: Encoder::new(kind), path: place.display(path), written_bytes: 0 })
+        Ok(Self {
+            writer,
+            encoder: Encoder::new(kind),
+            path: place.display(path),
+            hasher: blake3::Hasher::new(),
+            written_bytes: 0,
+        })
     }
 
     /// Encodes something and passes on what has come together.
@@ -124,14 +120,15 @@ impl FramedWriter {
     /// Closes the file and makes it visible.
     pub(crate) async fn finish(mut self) -> PortResult<Written> {
         let encoder = std::mem::replace(&mut self.encoder, Encoder::new(FileKind::Manifest));
-        let (rest, closing) = encoder.finish().map_err(|error| from_format(&self.path, error))?;
+        let (rest, _) = encoder.finish().map_err(|error| from_format(&self.path, error))?;
         self.pass_on(rest).await?;
         let creation = self.writer.finish().await?;
-        Ok(Written { creation, closing, size_bytes: self.written_bytes })
+        Ok(Written { creation, hash: self.hasher.finalize(), size_bytes: self.written_bytes })
     }
 
     async fn pass_on(&mut self, bytes: Vec<u8>) -> PortResult<()> {
         self.written_bytes += bytes.len() as u64;
+        self.hasher.update(&bytes);
         self.writer.write(Bytes::from(bytes)).await
     }
 }

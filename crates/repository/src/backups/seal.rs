@@ -1,11 +1,12 @@
 //! Sealing: the step that makes a backup exist.
 
-use super::framed::{FramedReader, FramedWriter, Written};
+use super::framed::{FramedWriter, Written};
 use super::survey::Survey;
 use super::{summary, unfinished};
 use crate::layout;
 use crate::place::{Creation, Overwrite, Place};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::manifest::{FRAME_OBJECTS_MAX, FileKind, PACK_TRAILER_BYTES, PackSize};
@@ -40,25 +41,24 @@ pub(crate) async fn seal(
 }
 
 fn problem(place: &dyn Place, object: &StoredObject, survey: &Survey) -> Option<String> {
-    let file = place.display(&layout::file_of(object));
-    let key = object.source.key;
-    match object.location {
+    let reason = match object.location {
         Location::Pack { pack_id, offset_bytes } => match survey.packs.get(&pack_id) {
-            None => Some(format!("`{file}`, which holds `{key}`, is missing from the repository")),
+            None => String::from("is missing from the repository"),
             Some(size) if *size < offset_bytes + object.stored_bytes + PACK_TRAILER_BYTES as u64 => {
-                Some(format!("`{file}` is too short to hold `{key}`"))
+                String::from("is too short to hold it")
             }
-            Some(_) => None,
+            Some(_) => return None,
         },
         Location::Object => match survey.objects.get(&object.id) {
-            None => Some(format!("`{file}`, the copy of `{key}`, is missing from the repository")),
-            Some((size, _)) if *size != object.stored_bytes => Some(format!(
-                "`{file}`, the copy of `{key}`, has {size} bytes instead of {}",
-                object.stored_bytes
-            )),
-            Some(_) => None,
+            None => String::from("is missing from the repository"),
+            Some((size, _)) if *size != object.stored_bytes => {
+                format!("has {size} bytes instead of {}", object.stored_bytes)
+            }
+            Some(_) => return None,
         },
-    }
+    };
+    let file = place.display(&layout::file_of(object));
+    Some(format!("`{file}`, where the copy of `{}` lies, {reason}", object.source.key))
 }
 
 async fn write_manifest(
@@ -84,13 +84,18 @@ async fn write_manifest(
 }
 
 async fn read_back(place: &dyn Place, path: &str, written: &Written) -> PortResult<()> {
-    let shown = place.display(path);
-    let missing =
-        || PortError::new(PortErrorKind::Corrupt, format!("`{shown}` was written but is not there"));
-    let reader = FramedReader::open(place, path, FileKind::Manifest).await?.ok_or_else(missing)?;
-    if reader.closing().await? == written.closing {
+    let mut hasher = blake3::Hasher::new();
+    let facts = place.facts(path).await?;
+    if facts.is_some_and(|facts| facts.size_bytes == written.size_bytes) {
+        let mut bytes = place.stream(path, 0..written.size_bytes).await?;
+        while let Some(bytes) = bytes.try_next().await? {
+            hasher.update(&bytes);
+        }
+    }
+    if hasher.finalize() == written.hash {
         return Ok(());
     }
+    let shown = place.display(path);
     Err(match written.creation {
         Creation::Created => PortError::new(
             PortErrorKind::Corrupt,

@@ -22,6 +22,8 @@ use tokio::sync::mpsc;
 
 /// Size of a buffer, and of a write.
 const BUFFER_BYTES: usize = 4 << 20;
+/// What is read at once: little enough to be in the processor's cache still when it is hashed.
+const READ_BYTES: usize = 256 << 10;
 /// Buffers of all copies of a copier together: 64 MiB.
 const BUFFERS: usize = 16;
 /// Reports of progress that may wait to be counted.
@@ -193,7 +195,7 @@ impl Filler<'_> {
         let mut left_bytes = source.size_bytes;
         while 0 < left_bytes {
             let space = self.buffer.unfilled();
-            let length = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(space.len());
+            let length = usize::try_from(left_bytes).unwrap_or(usize::MAX).min(space.len()).min(READ_BYTES);
             let read = match file.read(&mut space[..length]) {
                 Ok(0) => return Err(changed(source)),
                 Ok(read) => read,

@@ -123,7 +123,7 @@ impl DirectFile {
 }
 
 /// Whether direct I/O itself was refused.
-fn is_refusal(error: &io::Error) -> bool {
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     [Errno::INVAL, Errno::OPNOTSUPP].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 

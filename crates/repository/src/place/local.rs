@@ -2,6 +2,7 @@
 
 use super::buffer::{BufferPool, PooledBuffer};
 use super::direct::{DirectFile, make_directory, sync_directory};
+use super::sequential::SequentialFile;
 use super::{Creation, FileFacts, ListedFile, Overwrite, Place, PlaceWriter};
 use crate::error::{from_io, from_join};
 use crate::layout;
@@ -99,7 +100,9 @@ impl Place for LocalPlace {
         path: &str,
         range: Range<u64>,
     ) -> PortResult<BoxStream<'static, PortResult<Bytes>>> {
-        let file = Arc::new(self.blocking("read", path, |path| File::open(path)).await?);
+        let length = range.end.saturating_sub(range.start);
+        let file =
+            Arc::new(self.blocking("read", path, move |path| SequentialFile::open(path, length)).await?);
         let shown = self.display(path);
         let buffers = Arc::clone(&self.read_buffers);
         let pieces = stream::try_unfold(range, move |range| {
@@ -109,13 +112,13 @@ impl Place for LocalPlace {
                     return Ok(None);
                 }
                 let next = range.clone();
-                let read = tokio::task::spawn_blocking(move || read_piece(&file, &buffers, next));
+                let read = tokio::task::spawn_blocking(move || file.read(&buffers, next));
                 let piece = read.await.map_err(from_join)?.map_err(|error| from_io("read", &shown, error))?;
-                if piece.filled() == 0 {
+                if piece.is_empty() {
                     return Err(too_short(&shown));
                 }
-                let start = range.start + piece.filled() as u64;
-                Ok(Some((Bytes::from_owner(piece), start..range.end)))
+                let start = range.start + piece.len() as u64;
+                Ok(Some((piece, start..range.end)))
             }
         });
         Ok(pieces.boxed())
@@ -182,23 +185,6 @@ fn too_short(path: &str) -> PortError {
         PortErrorKind::Corrupt,
         format!("`{path}` is shorter than it must be; it may be truncated"),
     )
-}
-
-fn read_piece(file: &File, buffers: &Arc<BufferPool>, range: Range<u64>) -> io::Result<PooledBuffer> {
-    let mut buffer = buffers.take();
-    let wanted = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-    loop {
-        let space = buffer.unfilled();
-        let length = space.len().min(wanted);
-        match file.read_at(&mut space[..length], range.start) {
-            Ok(read) => {
-                buffer.advance(read);
-                return Ok(buffer);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Visits all regular files below a directory until `visit` gives `true`. Links are not followed.

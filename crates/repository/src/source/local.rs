@@ -15,7 +15,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Files from this size on are worth a word to the kernel about how they will be read.
@@ -122,12 +122,7 @@ impl SourceStore for LocalSource {
     ) -> PortResult<Vec<SourceObject>> {
         let root = Arc::clone(&self.root);
         let segment_ids = segment_ids.clone();
-        let listing = tokio::task::spawn_blocking(move || {
-            let mut walk = Walk { root: &root, segment_ids: &segment_ids, objects: Vec::new() };
-            walk.collection(BinlogKind::Insert, collection_id)?;
-            walk.collection(BinlogKind::Delta, collection_id)?;
-            Ok(walk.objects)
-        });
+        let listing = tokio::task::spawn_blocking(move || list(&root, collection_id, &segment_ids));
         listing.await.map_err(from_join)?
     }
 
@@ -161,87 +156,99 @@ fn check_root(root: &Path) -> CheckFinding {
     }
 }
 
-/// A walk through the directories of one collection. Directories of segments that are not wanted are not opened.
-struct Walk<'a> {
-    root: &'a Path,
-    segment_ids: &'a HashSet<i64>,
-    objects: Vec<SourceObject>,
-}
+/// Threads that a listing uses. What they wait for is the kernel, not the disk, once directories are cached.
+const LISTING_THREADS: usize = 4;
 
-impl Walk<'_> {
-    fn collection(&mut self, kind: BinlogKind, collection_id: i64) -> PortResult<()> {
-        let directory = self.root.join(kind.directory()).join(collection_id.to_string());
-        for partition in directories(&directory)? {
-            let prefix = format!("{}/{collection_id}/{}", kind.directory(), partition.name);
-            for segment in directories(&partition.path)? {
-                let wanted = segment.name.parse().is_ok_and(|id: i64| self.segment_ids.contains(&id));
-                if !wanted {
-                    continue;
-                }
-                let prefix = format!("{prefix}/{}", segment.name);
-                match kind {
-                    BinlogKind::Insert => {
-                        for field in directories(&segment.path)? {
-                            self.logs(&field.path, &format!("{prefix}/{}", field.name))?;
-                        }
-                    }
-                    BinlogKind::Delta => self.logs(&segment.path, &prefix)?,
+/// Lists one collection. Directories of segments that are not wanted are not opened.
+fn list(root: &Path, collection_id: i64, segment_ids: &HashSet<i64>) -> PortResult<Vec<SourceObject>> {
+    let mut segments = Vec::new();
+    for kind in [BinlogKind::Insert, BinlogKind::Delta] {
+        let prefix = format!("{}/{collection_id}", kind.directory());
+        for partition in directories(&root.join(&prefix))? {
+            let prefix = format!("{prefix}/{partition}");
+            for segment in directories(&root.join(&prefix))? {
+                if segment.parse().is_ok_and(|id: i64| segment_ids.contains(&id)) {
+                    segments.push((kind, format!("{prefix}/{segment}")));
                 }
             }
         }
-        Ok(())
     }
+    let per_thread = segments.len().div_ceil(LISTING_THREADS).max(1);
+    let listed: Vec<PortResult<Vec<SourceObject>>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = segments
+            .chunks(per_thread)
+            .map(|segments| scope.spawn(move || list_segments(root, segments)))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
+    });
+    let mut objects = Vec::new();
+    for listed in listed {
+        objects.extend(listed?);
+    }
+    Ok(objects)
+}
 
-    fn logs(&mut self, directory: &Path, prefix: &str) -> PortResult<()> {
-        for entry in entries(directory)? {
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                continue;
-            };
-            let Some(key) = BinlogKey::parse(&format!("{prefix}/{name}")) else {
-                continue;
-            };
-            let metadata = match entry.metadata() {
-                Ok(metadata) if metadata.is_file() => metadata,
-                Ok(_) => {
-                    tracing::warn!(%key, "passed over: not a regular file");
-                    continue;
+fn panicked() -> PortError {
+    PortError::new(PortErrorKind::Internal, "a thread that listed the source panicked")
+}
+
+fn list_segments(root: &Path, segments: &[(BinlogKind, String)]) -> PortResult<Vec<SourceObject>> {
+    let mut objects = Vec::new();
+    for (kind, prefix) in segments {
+        match kind {
+            BinlogKind::Insert => {
+                for field in directories(&root.join(prefix))? {
+                    list_logs(root, &format!("{prefix}/{field}"), &mut objects)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(from_io("look at", &entry.path().display().to_string(), error)),
-            };
-            let size_bytes = metadata.len();
-            self.objects.push(SourceObject { key, size_bytes, fingerprint: fingerprint(&metadata) });
+            }
+            BinlogKind::Delta => list_logs(root, prefix, &mut objects)?,
         }
-        Ok(())
     }
+    Ok(objects)
 }
 
-struct Directory {
-    name: String,
-    path: PathBuf,
+fn list_logs(root: &Path, prefix: &str, objects: &mut Vec<SourceObject>) -> PortResult<()> {
+    let directory = root.join(prefix);
+    for entry in entries(&directory)? {
+        let entry = entry.map_err(|error| from_io("list", &directory.display().to_string(), error))?;
+        let name = entry.file_name();
+        let Some(key) = name.to_str().and_then(|name| BinlogKey::parse(&format!("{prefix}/{name}"))) else {
+            continue;
+        };
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_file() => objects.push(SourceObject {
+                key,
+                size_bytes: metadata.len(),
+                fingerprint: fingerprint(&metadata),
+            }),
+            Ok(_) => tracing::warn!(%key, "passed over: not a regular file"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(from_io("look at", &entry.path().display().to_string(), error)),
+        }
+    }
+    Ok(())
 }
 
-fn directories(parent: &Path) -> PortResult<Vec<Directory>> {
+/// Names of the directories in a directory. Links are not followed, here as when files are opened.
+fn directories(parent: &Path) -> PortResult<Vec<String>> {
+    let failure = |error| from_io("list", &parent.display().to_string(), error);
     let mut found = Vec::new();
     for entry in entries(parent)? {
-        // Links are not followed, here as when files are opened.
-        let is_directory = entry
-            .file_type()
-            .map_err(|error| from_io("look at", &entry.path().display().to_string(), error))?
-            .is_dir();
-        if let (true, Some(name)) = (is_directory, entry.file_name().to_str()) {
-            found.push(Directory { name: name.to_owned(), path: entry.path() });
+        let entry = entry.map_err(failure)?;
+        if entry.file_type().map_err(failure)?.is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            found.push(name);
         }
     }
     Ok(found)
 }
 
 /// Entries of a directory; none when it does not exist: Milvus makes and removes them as it goes.
-fn entries(directory: &Path) -> PortResult<Vec<DirEntry>> {
-    let failure = |error| from_io("list", &directory.display().to_string(), error);
+fn entries(directory: &Path) -> PortResult<impl Iterator<Item = io::Result<DirEntry>>> {
     match std::fs::read_dir(directory) {
-        Ok(entries) => entries.collect::<io::Result<_>>().map_err(failure),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failure(error)),
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(from_io("list", &directory.display().to_string(), error)),
     }
 }

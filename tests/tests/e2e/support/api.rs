@@ -53,7 +53,11 @@ impl Api {
         self.request("{ viewer { name } }", json!({})).await
     }
 
-    pub(crate) async fn register_repository(&self, name: &str, storage: &Value) -> Result<String, GraphqlError> {
+    pub(crate) async fn register_repository(
+        &self,
+        name: &str,
+        storage: &Value,
+    ) -> Result<String, GraphqlError> {
         let document = "mutation($input: RegisterRepositoryInput!) {
             registerRepository(input: $input) { repository { id } } }";
         let input = json!({ "input": { "name": name, "storage": storage } });
@@ -61,7 +65,11 @@ impl Api {
         Ok(text(&answer["registerRepository"]["repository"]["id"]).to_owned())
     }
 
-    pub(crate) async fn register_local_repository(&self, name: &str, path: &Path) -> Result<String, GraphqlError> {
+    pub(crate) async fn register_local_repository(
+        &self,
+        name: &str,
+        path: &Path,
+    ) -> Result<String, GraphqlError> {
         self.register_repository(name, &json!({ "local": { "path": path } })).await
     }
 
@@ -73,7 +81,8 @@ impl Api {
         repository_id: &str,
         more: Value,
     ) -> Result<String, GraphqlError> {
-        let document = "mutation($input: RegisterClusterInput!) { registerCluster(input: $input) { cluster { id } } }";
+        let document =
+            "mutation($input: RegisterClusterInput!) { registerCluster(input: $input) { cluster { id } } }";
         let input = with(
             json!({ "name": "cluster", "uri": uri, "storage": storage, "repositoryId": repository_id }),
             more,
@@ -84,7 +93,8 @@ impl Api {
 
     /// Changes fields of a cluster.
     pub(crate) async fn update_cluster(&self, cluster_id: &str, more: Value) -> Result<(), GraphqlError> {
-        let document = "mutation($input: UpdateClusterInput!) { updateCluster(input: $input) { cluster { id } } }";
+        let document =
+            "mutation($input: UpdateClusterInput!) { updateCluster(input: $input) { cluster { id } } }";
         let input = with(json!({ "clusterId": cluster_id }), more);
         self.request(document, json!({ "input": input })).await.map(|_| ())
     }

@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result, ensure};
 use milvault_domain::object::StoredObject;
 use milvault_tests::demo::byte_check::{place, read_objects};
+use object_store::ObjectStoreExt as _;
 use object_store::aws::AmazonS3;
 use object_store::path::Path as ObjectPath;
-use object_store::ObjectStoreExt as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -41,7 +41,11 @@ pub(crate) async fn compare_buckets(repository: &Bucket, backup_id: &str, source
 }
 
 /// Compares a backup in a directory with the binlogs in a bucket; returns the number of its objects.
-pub(crate) async fn compare_with_directory(repository: &Path, backup_id: &str, source: &Bucket) -> Result<u64> {
+pub(crate) async fn compare_with_directory(
+    repository: &Path,
+    backup_id: &str,
+    source: &Bucket,
+) -> Result<u64> {
     let manifest = File::open(repository.join("backups").join(backup_id).join("manifest"))?;
     let objects = objects_of(manifest)?;
     for object in &objects {

@@ -19,7 +19,7 @@ pub(crate) struct Installation {
     pub(crate) api: Api,
     pub(crate) milvault: MilvaultProcess,
     directory: PathBuf,
-    _turn: SemaphorePermit<'static>,
+    turn: SemaphorePermit<'static>,
 }
 
 impl Installation {
@@ -38,7 +38,7 @@ impl Installation {
             ..MilvaultOptions::default()
         };
         let milvault = MilvaultProcess::start(&directory.join("milvault"), options).await?;
-        Ok(Self { api: Api::new(milvault.client()?), milvault, directory, _turn: turn })
+        Ok(Self { api: Api::new(milvault.client()?), milvault, directory, turn })
     }
 
     /// Where the test's local repository lies.
@@ -52,9 +52,13 @@ impl Installation {
         let milvus = local_milvus().await?;
         let repository_id = self.api.register_local_repository("local", &self.repository_dir()).await?;
         let storage = json!({ "local": { "path": local_storage().await? } });
-        let cluster_id =
-            self.api.register_cluster(&milvus.uri(), &storage, &repository_id, more).await?;
+        let cluster_id = self.api.register_cluster(&milvus.uri(), &storage, &repository_id, more).await?;
         Ok((cluster_id, MilvusClient::connect(&milvus.uri()).await?))
+    }
+
+    /// Whether the server has made itself an embedded catalog.
+    pub(crate) fn has_embedded_catalog(&self) -> bool {
+        self.directory.join("milvault/data/catalog.db").exists()
     }
 
     /// Ends the server as a crash would, and starts it again.
@@ -70,9 +74,9 @@ impl Installation {
     }
 
     async fn start_again(self) -> Result<Self> {
-        let Self { milvault, directory, _turn, .. } = self;
+        let Self { milvault, directory, turn, .. } = self;
         let milvault = milvault.restart().await?;
-        Ok(Self { api: Api::new(milvault.client()?), milvault, directory, _turn })
+        Ok(Self { api: Api::new(milvault.client()?), milvault, directory, turn })
     }
 
     /// The end of a test that went well: the server still answers, ends by itself, and nothing is left of it.
@@ -80,7 +84,11 @@ impl Installation {
         self.api.viewer().await.context("the server no longer answers at the test's end")?;
         self.milvault.terminate().await?;
         let log = std::fs::read_to_string(self.milvault.log_file())?;
-        ensure!(!log.contains("panicked at"), "the server panicked; see {}", self.milvault.log_file().display());
+        ensure!(
+            !log.contains("panicked at"),
+            "the server panicked; see {}",
+            self.milvault.log_file().display()
+        );
         std::fs::remove_dir_all(&self.directory)?;
         Ok(())
     }

@@ -9,7 +9,7 @@ mod servers;
 
 pub(crate) use api::{Api, PATIENCE, Started, is_final, number, text};
 pub(crate) use bucket_check::{Bucket, compare_buckets, compare_with_directory};
-pub(crate) use collections::{insert_plain, plain_collection, plain_rows};
+pub(crate) use collections::{plain_collection, plain_rows};
 pub(crate) use installation::{Installation, local_storage};
 pub(crate) use mount::SmallDisk;
-pub(crate) use servers::{local_milvus, run_directory, s3_milvus};
+pub(crate) use servers::{LAKE, local_milvus, run_directory, s3_milvus};

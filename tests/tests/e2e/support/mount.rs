@@ -60,7 +60,8 @@ fn privileged(program: &str, arguments: &[&str], path: &Path) -> Result<()> {
     if plain.status.success() {
         return Ok(());
     }
-    let with_sudo = Command::new("sudo").args(["--non-interactive", program]).args(arguments).arg(path).output();
+    let with_sudo =
+        Command::new("sudo").args(["--non-interactive", program]).args(arguments).arg(path).output();
     match with_sudo {
         Ok(output) if output.status.success() => Ok(()),
         _ => bail!(
