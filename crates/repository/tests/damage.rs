@@ -6,6 +6,7 @@ mod support;
 
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::object::{Location, PackId};
+use milvault_domain::plan::{CopyUnit, ObjectIndex};
 use milvault_domain::ports::VerifyReport;
 use milvault_domain::progress::ProgressCounters;
 use std::fs;
@@ -187,10 +188,10 @@ async fn a_manifest_under_another_name_is_refused() {
 async fn a_damaged_object_of_the_stores_own_copying_is_found_by_its_recorded_hash() {
     let lab = local_lab().await;
     lab.fill().await;
-    let plan = lab.plan(&Default::default()).await;
+    let plan = lab.plan(&ObjectIndex::new()).await;
     let mut objects = Vec::new();
     for unit in &plan.units {
-        let unit = milvault_domain::plan::CopyUnit::ServerSide { objects: unit.objects().to_vec() };
+        let unit = CopyUnit::ServerSide { objects: unit.objects().to_vec() };
         objects.extend(lab.copier().await.copy(&unit, &ProgressCounters::default()).await.unwrap());
     }
     for object in &mut objects {

@@ -7,7 +7,7 @@ mod support;
 use milvault_domain::error::{PortErrorKind, PortResult};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::object::StoredObject;
-use milvault_domain::plan::{CopyPlan, ObjectIndex};
+use milvault_domain::plan::{CopyPlan, CopyUnit, ObjectIndex};
 use milvault_domain::ports::Stores;
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
@@ -96,8 +96,8 @@ async fn links_and_other_special_files_are_not_followed() {
     let source = LocalTestSource::new();
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("1"), b"secret of the host").unwrap();
-    let (plain, linked) = (insert_key(SEGMENTS[0], 100, 1), insert_key(SEGMENTS[0], 100, 2));
-    source.put(&plain.to_string(), b"content").await;
+    let (regular, linked) = (insert_key(SEGMENTS[0], 100, 1), insert_key(SEGMENTS[0], 100, 2));
+    source.put(&regular.to_string(), b"content").await;
     symlink(outside.path().join("1"), source.path(&linked.to_string())).unwrap();
     // A whole segment and a pipe as well.
     let partition = format!("insert_log/{COLLECTION}/{PARTITION}");
@@ -108,8 +108,8 @@ async fn links_and_other_special_files_are_not_followed() {
     let lab = Lab { source: Box::new(source), ..lab };
     let plan = lab.plan(&ObjectIndex::new()).await;
     let listed: Vec<_> =
-        plan.units.iter().flat_map(|unit| unit.objects()).map(|object| object.source.key).collect();
-    assert_eq!(listed, [plain], "a listing passes over what is no regular file");
+        plan.units.iter().flat_map(CopyUnit::objects).map(|object| object.source.key).collect();
+    assert_eq!(listed, [regular], "a listing passes over what is no regular file");
 }
 
 #[tokio::test(flavor = "multi_thread")]
