@@ -72,6 +72,10 @@ pub(crate) fn from_store(action: &str, path: &str, error: object_store::Error) -
         PortErrorKind::StorageFull => {
             format!("the store has no space left or a quota is used up ({})", code_of(&text))
         }
+        PortErrorKind::Unavailable if text.contains("certificate") => format!(
+            "the store's certificate is not trusted ({}); give its authority's certificate with the storage",
+            code_of(&text)
+        ),
         PortErrorKind::Unavailable => {
             format!("the store cannot be reached or does not answer ({})", code_of(&text))
         }

@@ -2,10 +2,12 @@
 //! enum variant in the middle) makes existing repositories unreadable. A change of the domain's types is answered
 //! with a version 2 beside this one and a conversion upward; `tests/fixtures/v1` holds bytes that must keep decoding.
 
+mod collection;
 mod header;
 mod object;
 
-pub(super) use header::{CollectionV1, HeaderV1};
+pub(super) use collection::CollectionV1;
+pub(super) use header::HeaderV1;
 pub(super) use object::{HashesV1, ObjectV1, PackEntryV1, PackIndexV1, PackSizeV1, UnitV1};
 
 use serde::{Deserialize, Serialize};
