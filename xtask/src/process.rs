@@ -23,9 +23,20 @@ impl fmt::Display for CommandFailed {
 impl std::error::Error for CommandFailed {}
 
 /// The cargo that runs this, in the root of the workspace.
+///
+/// It does not inherit what cargo told this program about its own package: build scripts such as ring's run again when
+/// those variables differ, and most of the workspace with them.
 pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(workspace_root());
+    for (name, _) in env::vars_os() {
+        let about_this_package = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR"
+        });
+        if about_this_package {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
