@@ -21,6 +21,9 @@ impl MilvusGrpcConnector {
     /// A connector that fetches tokens and passwords from `secrets`.
     #[must_use]
     pub fn new(secrets: Arc<dyn SecretSource>) -> Self {
+        // A build with two providers in it makes rustls panic at the first connection unless one is chosen. Where
+        // one is chosen already, that one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self { secrets }
     }
 }

@@ -81,6 +81,7 @@ impl ScriptedMilvus {
         let address = listener.local_addr().unwrap();
         let mut server = Server::builder();
         if let Some(identity) = tls {
+            let _ = rustls::crypto::ring::default_provider().install_default();
             server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
         }
         let serving = server
