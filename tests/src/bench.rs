@@ -10,12 +10,14 @@ mod measure;
 mod phases;
 mod pipeline;
 mod plan;
+mod restore;
 mod s3;
 mod synthetic;
 
 pub use child::{CopyTask, run_copy_task};
 pub use copy::{CopyExtra, CopyOptions, bench_copy};
 pub use plan::{PlanTask, bench_plan, run_plan_task};
+pub use restore::bench_restore;
 
 use anyhow::Context as _;
 use serde_json::Value;

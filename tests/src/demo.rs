@@ -1,14 +1,17 @@
-//! The demo: a real Milvus with real data is backed up twice while it serves, and every byte is proven right.
+//! The demo: a real Milvus with real data is backed up while it serves and every byte is proven right; then a
+//! collection is lost and comes back, and the cluster comes back in another Milvus, every row proven right.
 
-mod api;
+pub(crate) mod api;
 pub mod byte_check;
 pub mod data;
 mod job_bar;
 mod report;
+mod restore;
 mod summary;
 mod traffic;
 
 pub use report::{BackupReport, DemoReport};
+pub use restore::{RestoreOutcome, RestoreReport};
 pub use summary::Summary;
 
 use crate::milvault_process::{MilvaultOptions, MilvaultProcess};
@@ -80,14 +83,15 @@ impl Stage {
         let milvus = MilvusClient::connect(&self.milvus.uri()).await?;
         fill(&milvus, rows).await?;
         let api = Api::new(self.milvault.client()?);
-        let cluster_id = self.register(&api).await?;
+        let (repository_id, cluster_id) = self.register(&api).await?;
         let mut traffic = TrafficReport::default();
         let first = self.back_up_in_service(&api, &milvus, &cluster_id, "first", &mut traffic).await?;
         step("insert and delete rows", change(&milvus, rows)).await?;
         let second = self.back_up_in_service(&api, &milvus, &cluster_id, "second", &mut traffic).await?;
         let first = self.examine(&api, first).await?;
         let second = self.examine(&api, second).await?;
-        Ok(DemoReport { rows, backups: [first, second], traffic })
+        let restore = self.restore(&api, &milvus, &repository_id, &cluster_id).await?;
+        Ok(DemoReport { rows, backups: [first, second], traffic, restore })
     }
 
     /// Ends both servers.
@@ -100,14 +104,15 @@ impl Stage {
         self.milvus.kill()
     }
 
-    async fn register(&self, api: &Api) -> anyhow::Result<String> {
+    /// Registers repository and cluster; returns their ids.
+    async fn register(&self, api: &Api) -> anyhow::Result<(String, String)> {
         let storage = self.milvus.storage_dir().context("the demo's Milvus has no local storage")?;
         let repository_id = api.register_repository(&self.repository()).await?;
-        let cluster_id = api.register_cluster(&self.milvus.uri(), &storage, &repository_id).await?;
+        let cluster_id = api.register_cluster("demo", &self.milvus.uri(), &storage, &repository_id).await?;
         for finding in api.check_cluster(&cluster_id).await? {
             eprintln!("  check            {finding}");
         }
-        Ok(cluster_id)
+        Ok((repository_id, cluster_id))
     }
 
     /// Makes a backup while a writer and a searcher use the cluster.

@@ -4,9 +4,12 @@
 //! connection to Milvus is another one; the two share no code.
 
 mod columns;
+mod internals;
+mod rows;
 mod schema;
 
 pub use columns::{Column, ColumnValues, Keys};
+pub use rows::{RowDifferences, RowKey, Rows};
 pub use schema::{CollectionSpec, FieldSpec};
 
 use anyhow::{Context as _, bail};
@@ -162,6 +165,44 @@ impl MilvusClient {
             ..Default::default()
         };
         check(Some(&self.service.clone().create_alias(request).await?.into_inner()), "create alias")
+    }
+
+    /// Sets a property of a collection, e.g. `collection.ttl.seconds`.
+    ///
+    /// # Errors
+    /// The server refuses, or does not answer.
+    pub async fn set_property(&self, collection: &str, key: &str, value: &str) -> anyhow::Result<()> {
+        let request = api::AlterCollectionRequest {
+            db_name: self.database.clone(),
+            collection_name: collection.to_owned(),
+            properties: pairs(&[(key, value)]),
+            ..Default::default()
+        };
+        check(Some(&self.service.clone().alter_collection(request).await?.into_inner()), "alter collection")
+    }
+
+    /// Names of all databases.
+    ///
+    /// # Errors
+    /// The server refuses, or does not answer.
+    pub async fn database_names(&self) -> anyhow::Result<Vec<String>> {
+        let answer =
+            self.service.clone().list_databases(api::ListDatabasesRequest::default()).await?.into_inner();
+        check(answer.status.as_ref(), "list databases")?;
+        Ok(answer.db_names)
+    }
+
+    /// Names of the collections in its database, sorted.
+    ///
+    /// # Errors
+    /// The server refuses, or does not answer.
+    pub async fn collection_names(&self) -> anyhow::Result<Vec<String>> {
+        let request = api::ShowCollectionsRequest { db_name: self.database.clone(), ..Default::default() };
+        let answer = self.service.clone().show_collections(request).await?.into_inner();
+        check(answer.status.as_ref(), "show collections")?;
+        let mut names = answer.collection_names;
+        names.sort();
+        Ok(names)
     }
 
     /// Creates an index on a field. It is built in the background.
@@ -355,21 +396,6 @@ impl MilvusClient {
             .await?;
         }
         Ok(())
-    }
-
-    /// Milvus's id of a collection.
-    ///
-    /// # Errors
-    /// It does not exist, or the server does not answer.
-    pub async fn collection_id(&self, collection: &str) -> anyhow::Result<i64> {
-        let request = api::DescribeCollectionRequest {
-            db_name: self.database.clone(),
-            collection_name: collection.to_owned(),
-            ..Default::default()
-        };
-        let answer = self.service.clone().describe_collection(request).await?.into_inner();
-        check(answer.status.as_ref(), &format!("describe {collection}"))?;
-        Ok(answer.collection_id)
     }
 
     /// Merges the segments of a collection now and waits until that is done.

@@ -48,7 +48,7 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
     ("object_store", &["milvault-repository", "milvault-tests"]),
     ("milvus-sdk-rust", &["milvault-milvus", "milvault-tests"]),
     ("tonic", &["milvault-milvus", "milvault-tests"]),
-    ("prost", &["milvault-milvus", "milvault-tests"]),
+    ("prost", &["milvault-milvus", "milvault-repository", "milvault-tests"]),
     ("async-graphql", &["milvault-gateway"]),
     ("async-graphql-axum", &["milvault-gateway"]),
     ("axum", &["milvault-gateway", "milvault"]),

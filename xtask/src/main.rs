@@ -25,7 +25,7 @@ enum Task {
     /// Back up a real Milvus, from start to verified bytes.
     #[command(disable_help_flag = true)]
     Demo(PassedOn),
-    /// Measure: `bench copy`, `bench plan`.
+    /// Measure: `bench copy`, `bench plan`, `bench restore`.
     #[command(disable_help_flag = true)]
     Bench(PassedOn),
     /// Install the real servers of the tests, or start them for use by hand.

@@ -2,7 +2,8 @@
 
 use crate::core::Core;
 use crate::messages::{Cancel, CancelOutcome, Drain, Refusal, Submit};
-use crate::run::{self, Assignment, Stop};
+use crate::run::restore::leaves_traces;
+use crate::run::{self, Assignment, Stop, Worked};
 use actix::ArbiterHandle;
 use actix::prelude::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use milvault_domain::ids::{ClusterId, JobId};
@@ -78,10 +79,21 @@ impl ClusterActor {
             stop,
         };
         let task = self.parts.tasks.spawn_on(run::work_on(assignment), &self.parts.core.io);
-        let ended = task.into_actor(self).map(move |_, actor, context| {
-            actor.running.remove(&job_id);
+        let ended = task.into_actor(self).map(move |worked, actor, context| {
+            let running = actor.running.remove(&job_id);
             let effects = actor.queue.finish(job_id);
             actor.apply(effects, context);
+            // The wish to cancel may have come when the work had just parked itself, and what it left behind is still to
+            // be removed. A job that has ended takes no place from those that wait.
+            let canceled = running.is_some_and(|running| running.cancel.is_cancelled());
+            let has_ended = matches!(worked, Ok(Worked::Ended));
+            if canceled
+                && !has_ended
+                && leaves_traces(job_type)
+                && let Ok(effects) = actor.queue.submit(job_id, job_type)
+            {
+                actor.apply(effects, context);
+            }
         });
         context.spawn(ended);
     }

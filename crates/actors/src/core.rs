@@ -2,7 +2,7 @@
 
 use crate::live::LiveJobs;
 use milvault_domain::job::Job;
-use milvault_domain::ports::{Catalog, Clock, IdSource, MilvusConnector, PortResult, Stores};
+use milvault_domain::ports::{BinlogReader, Catalog, Clock, IdSource, MilvusConnector, PortResult, Stores};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -16,6 +16,8 @@ pub struct Deps {
     pub stores: Arc<dyn Stores>,
     /// Opens connections to Milvus.
     pub milvus: Arc<dyn MilvusConnector>,
+    /// Reads rows out of binlogs.
+    pub binlogs: Arc<dyn BinlogReader>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -29,6 +31,12 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Time between two looks for backups whose retention is over.
     pub retention_interval: Duration,
+    /// How long the files of a deleted or failed backup stay before a sweep may remove them.
+    pub sweep_grace: Duration,
+    /// Time between two looks for automatic backups that are due.
+    pub schedule_interval: Duration,
+    /// How long ended jobs are kept, those that may be removed at all.
+    pub jobs_kept: Duration,
     /// How often a job that crashes with the server is begun before it is given up.
     pub job_attempts_max: u32,
     /// Time between two events about a running job's progress.
@@ -49,6 +57,15 @@ pub struct Settings {
     pub step_retry_delay: Duration,
     /// Longest time that each part of a cluster's check may take.
     pub check_timeout: Duration,
+    /// Time between the first two looks at work that goes on in a target's Milvus; doubled up to
+    /// [`Self::poll_interval_max`] for each further one.
+    pub poll_interval_min: Duration,
+    /// Longest time between two looks at work that goes on in a target's Milvus.
+    pub poll_interval_max: Duration,
+    /// How long none of a restore's imports may move before it is given up.
+    pub import_stall_max: Duration,
+    /// Longest time that removing what a stopped restore left behind may take.
+    pub cleanup_time_max: Duration,
 }
 
 impl Default for Settings {
@@ -56,6 +73,9 @@ impl Default for Settings {
         Self {
             shutdown_grace: Duration::from_secs(30),
             retention_interval: Duration::from_mins(1),
+            sweep_grace: Duration::from_hours(24),
+            schedule_interval: Duration::from_secs(15),
+            jobs_kept: Duration::from_hours(365 * 24),
             job_attempts_max: 5,
             progress_interval: Duration::from_millis(250),
             checkpoint_interval: Duration::from_secs(2),
@@ -66,6 +86,10 @@ impl Default for Settings {
             step_attempts_max: 4,
             step_retry_delay: Duration::from_secs(1),
             check_timeout: Duration::from_secs(20),
+            poll_interval_min: Duration::from_millis(250),
+            poll_interval_max: Duration::from_secs(1),
+            import_stall_max: Duration::from_mins(30),
+            cleanup_time_max: Duration::from_secs(30),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::core::{Core, lock};
 use crate::messages::{Cancel, CancelOutcome, Drain, Refusal, Submit};
 use crate::retention::{RetentionActor, RetentionTally};
 use crate::runtime::Lifecycle;
+use crate::schedules::{ScheduleActor, ScheduleTally};
 use crate::settle::settle;
 use crate::telemetry;
 use actix::ArbiterHandle;
@@ -34,12 +35,14 @@ pub(crate) struct Host {
     /// One replacement at a time.
     reviving: tokio::sync::Mutex<()>,
     pub(crate) retention_tally: Arc<RetentionTally>,
+    pub(crate) schedule_tally: Arc<ScheduleTally>,
 }
 
 struct HostState {
     lifecycle: Lifecycle,
     clusters: HashMap<ClusterId, Slot>,
     retention: Option<Addr<RetentionActor>>,
+    schedules: Option<Addr<ScheduleActor>>,
 }
 
 struct Slot {
@@ -58,10 +61,12 @@ impl Host {
                 lifecycle: Lifecycle::Starting,
                 clusters: HashMap::new(),
                 retention: None,
+                schedules: None,
             }),
             park: CancellationToken::new(),
             reviving: tokio::sync::Mutex::default(),
             retention_tally: Arc::default(),
+            schedule_tally: Arc::default(),
         }
     }
 
@@ -134,6 +139,7 @@ impl Host {
             let mut state = lock(&self.state);
             state.lifecycle = Lifecycle::Draining;
             state.retention = None;
+            state.schedules = None;
             state.clusters.values().map(|slot| (slot.actor.clone(), slot.tasks.clone())).collect()
         };
         for (actor, _) in &slots {
@@ -163,6 +169,12 @@ impl Host {
         lock(&self.state).retention = Some(address);
     }
 
+    pub(crate) fn start_schedules(self: &Arc<Self>) {
+        let actor = ScheduleActor::new(self, Arc::clone(&self.schedule_tally));
+        let address = ScheduleActor::start_in_arbiter(&self.arbiter, |_| actor);
+        lock(&self.state).schedules = Some(address);
+    }
+
     fn actor(&self, cluster_id: ClusterId) -> Result<Addr<ClusterActor>, Refusal> {
         let mut state = lock(&self.state);
         if matches!(state.lifecycle, Lifecycle::Draining | Lifecycle::Stopped) {
@@ -190,7 +202,7 @@ impl Host {
         Slot { actor, tasks, restarts, degraded: false }
     }
 
-    async fn replace_dead_actors(&self) {
+    async fn replace_dead_actors(self: &Arc<Self>) {
         let dead: Vec<ClusterId> = {
             let state = lock(&self.state);
             let dead = state.clusters.iter().filter(|(_, slot)| !slot.degraded && !slot.actor.connected());
@@ -205,6 +217,12 @@ impl Host {
             metrics::counter!(telemetry::ACTOR_RESTARTS).increment(1);
             tracing::error!("the retention actor died and is replaced");
             self.start_retention();
+        }
+        let schedules_died = lock(&self.state).schedules.as_ref().is_some_and(|actor| !actor.connected());
+        if schedules_died {
+            metrics::counter!(telemetry::ACTOR_RESTARTS).increment(1);
+            tracing::error!("the schedule actor died and is replaced");
+            self.start_schedules();
         }
     }
 

@@ -17,6 +17,7 @@ mod error;
 #[path = "../tests/support/fakes.rs"]
 mod fakes;
 mod host;
+mod job_pruning;
 mod live;
 mod messages;
 mod request;
@@ -24,13 +25,20 @@ mod retention;
 mod retry;
 mod run;
 mod runtime;
+mod schedules;
 mod service;
 mod settle;
+mod sweep;
 mod telemetry;
 
 pub use crate::core::{Deps, Settings};
 pub use error::{ServiceError, StartError};
 pub use live::{JobChange, LiveJob};
-pub use request::{BackupRequest, ClusterPatch, NewCluster, NewRepository, VerifyRequest};
+pub use request::{
+    AdoptBackupRequest, AttachedBackups, BackupRequest, ClusterPatch, DrillRequest, NewCluster,
+    NewRepository, VerifyRequest,
+};
 pub use runtime::{Lifecycle, Runtime, start};
-pub use service::Service;
+pub use schedules::{PolicyChange, PolicyInForce};
+pub use service::identity::{NewApiKey, NewCustomRole, NewUser};
+pub use service::{BackupPatch, DeletedBackup, Service, SweepPreview};

@@ -4,6 +4,8 @@ use milvault_domain::backup::{BackupScope, CreationMethod};
 use milvault_domain::cluster::MilvusEndpoint;
 use milvault_domain::ids::{BackupId, ClusterId, ProjectId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
+use milvault_domain::repository::Repository;
+use milvault_domain::restore::{CompareDepth, RestoreSelection};
 use milvault_domain::storage::StorageConfig;
 
 /// A backup that somebody wants.
@@ -34,6 +36,21 @@ pub struct VerifyRequest {
     pub backup_id: BackupId,
     /// How thoroughly.
     pub level: VerifyLevel,
+    /// Who asks.
+    pub created_by: String,
+}
+
+/// A proof that a backup can be restored: into scratch databases, which are dropped again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrillRequest {
+    /// Which backup; it must be available.
+    pub backup_id: BackupId,
+    /// In which cluster; it must have databases.
+    pub target_cluster_id: ClusterId,
+    /// What of the backup.
+    pub selection: RestoreSelection,
+    /// How thoroughly the rows are compared; only [`CompareDepth::Rows`] proves every field.
+    pub depth: CompareDepth,
     /// Who asks.
     pub created_by: String,
 }
@@ -83,4 +100,32 @@ pub struct NewRepository {
     pub name: String,
     /// An empty place.
     pub storage: StorageConfig,
+}
+
+/// A backup of milvus-backup that somebody wants to take over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptBackupRequest {
+    /// The cluster whose backup it becomes.
+    pub cluster_id: ClusterId,
+    /// The place that holds milvus-backup's directories.
+    pub storage: StorageConfig,
+    /// Name of the directory in it.
+    pub directory: String,
+    /// Name of the backup; `None` is the directory's.
+    pub name: Option<String>,
+    /// Who asks.
+    pub created_by: String,
+}
+
+/// What attaching a repository has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachedBackups {
+    /// The repository.
+    pub repository: Repository,
+    /// Backups in it.
+    pub found: u32,
+    /// Those of them that the catalog did not know yet.
+    pub added: u32,
+    /// Backups that cannot be read, each with the reason; past the first hundred only their number.
+    pub unreadable: Vec<String>,
 }

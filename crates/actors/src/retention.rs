@@ -1,15 +1,33 @@
-//! `RetentionActor`: ends backups whose time is over. It only marks them; nothing is deleted here.
+//! `RetentionActor`: ends backups whose time is over, and asks for a sweep when one is due. It only marks and buries;
+//! nothing is deleted here.
 
 use crate::core::Core;
+use crate::job_pruning::{PruningPace, prune_jobs};
+use crate::service::sweep_job;
+use crate::sweep::open;
 use actix::prelude::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use milvault_domain::ports::PortResult;
+use chrono::TimeDelta;
+use milvault_domain::ids::{BackupId, ClusterId};
+use milvault_domain::keep::{Hold, KeepRules, RetentionPolicy, retention_decision};
+use milvault_domain::lifecycle::{BackupHold, Tombstone};
+use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
+use milvault_domain::schedule::TimeZone;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Backups marked by one statement: a bound for the transaction.
 const BATCH_MAX: u32 = 200;
 /// Batches of one run. What is left over is marked by the next.
 const BATCHES_MAX: u32 = 50;
+/// Longest time for the tombstone of one backup. What does not get one in time gets it from the sweep.
+const BURIAL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Shortest time between two sweeps of one cluster that nobody asked for, unless the time of grace is shorter: a sweep
+/// that fails is not repeated at every look.
+const SWEEP_PAUSE: Duration = Duration::from_hours(1);
+/// Who asks for the sweeps that nobody else asks for.
+const RETENTION: &str = "retention";
 
 /// What the runs so far have done.
 #[derive(Debug, Default)]
@@ -24,20 +42,28 @@ pub(crate) struct RetentionTally {
 pub(crate) struct RetentionActor {
     core: Arc<Core>,
     tally: Arc<RetentionTally>,
+    pruning: PruningPace,
 }
 
 impl RetentionActor {
     pub(crate) fn new(core: Arc<Core>, tally: Arc<RetentionTally>) -> Self {
-        Self { core, tally }
+        Self { core, tally, pruning: PruningPace::default() }
     }
 
     fn arm(&self, context: &mut Context<Self>) {
-        context.run_later(self.core.settings.retention_interval, |actor, context| actor.run(context));
+        context.run_later(self.core.settings.retention_interval, RetentionActor::run);
     }
 
-    fn run(&self, context: &mut Context<Self>) {
+    fn run(&mut self, context: &mut Context<Self>) {
         let core = Arc::clone(&self.core);
-        let task = self.core.io.spawn(async move { expire(&core).await });
+        let prunes = self.pruning.take(core.deps.clock.now());
+        let task = self.core.io.spawn(async move {
+            let expired = expire(&core).await;
+            if prunes {
+                prune_jobs(&core).await?;
+            }
+            expired
+        });
         let ended = task.into_actor(self).map(|result, actor, context| {
             actor.tally.runs.fetch_add(1, Ordering::Relaxed);
             match result {
@@ -67,20 +93,110 @@ impl Actor for RetentionActor {
     }
 }
 
-/// Marks the backups whose time is over, in bounded batches. Returns how many.
+/// Ends the backups whose time is over, by age and by the keep rules of their clusters. Returns how many. A failure in
+/// one part keeps the others from nothing.
 async fn expire(core: &Core) -> PortResult<u64> {
+    let by_age = expire_by_age(core).await;
+    let by_rules = expire_by_rules(core).await;
+    let swept = ask_for_sweeps(core).await;
+    let expired = by_age? + by_rules?;
+    swept?;
+    Ok(expired)
+}
+
+/// Marks what age alone decides about, in bounded batches.
+async fn expire_by_age(core: &Core) -> PortResult<u64> {
     let mut expired_count = 0;
     for _ in 0..BATCHES_MAX {
         let expired = core.deps.catalog.expire_backups(core.deps.clock.now(), BATCH_MAX).await?;
-        for backup_id in &expired {
-            tracing::info!(%backup_id, "the retention of a backup is over");
-        }
+        bury(core, &expired).await;
         expired_count += expired.len() as u64;
         if expired.len() < BATCH_MAX as usize {
             break;
         }
     }
     Ok(expired_count)
+}
+
+/// Decides about the backups of clusters that have schedules, whose keep rules may keep more than age does.
+async fn expire_by_rules(core: &Core) -> PortResult<u64> {
+    let catalog = &core.deps.catalog;
+    let mut expired_count = 0;
+    for cluster_id in catalog.overdue_clusters(core.deps.clock.now()).await? {
+        let policy = policy(core, cluster_id).await?;
+        let now = core.deps.clock.now();
+        let retained = catalog.retained(cluster_id, now).await?;
+        let verdicts = retention_decision(&retained.backups, &policy, &longest(retained.holds), now);
+        let over: Vec<BackupId> =
+            verdicts.iter().filter(|verdict| verdict.expires()).map(|verdict| verdict.backup_id).collect();
+        for batch in over.chunks(BATCH_MAX as usize) {
+            let expired = catalog.expire_chosen(batch, now).await?;
+            bury(core, &expired).await;
+            expired_count += expired.len() as u64;
+        }
+    }
+    Ok(expired_count)
+}
+
+/// What a cluster's policy keeps beyond age.
+pub(crate) async fn policy(core: &Core, cluster_id: ClusterId) -> PortResult<RetentionPolicy> {
+    let policy = core.deps.catalog.keep_rules(cluster_id).await?;
+    Ok(policy.unwrap_or(RetentionPolicy { keep: KeepRules::NONE, time_zone: TimeZone::UTC }))
+}
+
+/// Of several holds on one backup the one that binds longest.
+pub(crate) fn longest(holds: Vec<BackupHold>) -> HashMap<BackupId, Hold> {
+    let mut longest: HashMap<BackupId, Hold> = HashMap::new();
+    for BackupHold { backup_id, hold, .. } in holds {
+        let end = |hold: &Hold| (hold.until.is_none(), hold.until);
+        let binds_longer = longest.get(&backup_id).is_none_or(|other| end(other) < end(&hold));
+        if binds_longer {
+            longest.insert(backup_id, hold);
+        }
+    }
+    longest
+}
+
+/// Writes the tombstones of backups that have just been marked. The catalog counts, and sweeps write what is missing,
+/// so a store that does not answer keeps nothing from expiring.
+async fn bury(core: &Core, backup_ids: &[BackupId]) {
+    for backup_id in backup_ids {
+        let buried = tokio::time::timeout(BURIAL_TIME_MAX, bury_one(core, *backup_id)).await;
+        match buried {
+            Ok(Ok(())) => tracing::info!(%backup_id, "the retention of a backup is over"),
+            Ok(Err(error)) => tracing::warn!(%backup_id, %error, "an expired backup has no tombstone yet"),
+            Err(_) => {
+                tracing::warn!(%backup_id, "an expired backup has no tombstone yet: the repository is slow");
+            }
+        }
+    }
+}
+
+async fn bury_one(core: &Core, backup_id: BackupId) -> PortResult<()> {
+    let backup = core.deps.catalog.backup(backup_id).await?;
+    let backup = backup.ok_or_else(|| PortError::new(PortErrorKind::NotFound, "it is not in the catalog"))?;
+    let repository = open(core, backup.repository_id).await?;
+    let deleted_at = core.deps.clock.now();
+    repository.bury(&Tombstone { backup_id, cluster_id: backup.cluster_id, deleted_at }).await
+}
+
+/// Writes the rows of sweeps that are due. The next look for open jobs hands them to their clusters.
+async fn ask_for_sweeps(core: &Core) -> PortResult<()> {
+    let settings = &core.settings;
+    let pause = SWEEP_PAUSE.min(settings.sweep_grace);
+    let now = core.deps.clock.now();
+    let back = |by: Duration| TimeDelta::from_std(by).ok().and_then(|by| now.checked_sub_signed(by));
+    let (Some(ended_before), Some(not_since)) = (back(settings.sweep_grace), back(pause)) else {
+        return Ok(());
+    };
+    for (cluster_id, project_id) in core.deps.catalog.due_sweeps(ended_before, not_since).await? {
+        let job = sweep_job(core, cluster_id, project_id, RETENTION.to_owned());
+        if core.deps.catalog.insert_sweep(&job).await?.is_none() {
+            core.live.publish(&job);
+            tracing::info!(%cluster_id, job_id = %job.id, "a sweep is due");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

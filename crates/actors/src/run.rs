@@ -1,12 +1,18 @@
 //! Work on one job, from taking it up to its end in the catalog. Plain async functions: no actor is needed to
 //! understand or to change them.
 
+mod adopt;
 mod backup;
+mod compare;
 mod completeness;
+mod delete;
 mod ending;
 mod plan;
 mod reporting;
+pub(crate) mod restore;
 mod sealed;
+mod sweep;
+mod undo;
 mod verify;
 
 use crate::core::Core;
@@ -24,6 +30,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 /// How long a cancel or a shutdown waits for a manifest that is being written: interrupting the write could leave a
@@ -68,6 +75,8 @@ struct Run {
     arbiter: ArbiterHandle,
     job: Job,
     live: Arc<LiveEntry>,
+    /// Calls that run to their end when the work around them is stopped.
+    undivided: TaskTracker,
 }
 
 /// Why work on a job did not come to its end.
@@ -84,36 +93,49 @@ impl From<PortError> for Trouble {
     }
 }
 
-/// Works on a job until it has ended or was stopped. Everything that happens to it is in the catalog afterwards; if
-/// the catalog cannot be reached, the row stays as it is and the job is taken up again later.
-pub(crate) async fn work_on(assignment: Assignment) {
-    let Assignment { job_id, cluster_id, job_type, .. } = assignment;
-    let span = tracing::info_span!("job", %job_id, %cluster_id, ?job_type, backup_id = tracing::field::Empty);
-    take_up(assignment).instrument(span).await;
+/// How the work on a job left its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worked {
+    /// In a final state.
+    Ended,
+    /// Open, or nobody knows.
+    Open,
 }
 
-async fn take_up(assignment: Assignment) {
+/// Works on a job until it has ended or was stopped. Everything that happens to it is in the catalog afterwards; if
+/// the catalog cannot be reached, the row stays as it is and the job is taken up again later.
+pub(crate) async fn work_on(assignment: Assignment) -> Worked {
+    let Assignment { job_id, cluster_id, job_type, .. } = assignment;
+    let span = tracing::info_span!("job", %job_id, %cluster_id, ?job_type, backup_id = tracing::field::Empty);
+    take_up(assignment).instrument(span).await
+}
+
+async fn take_up(assignment: Assignment) -> Worked {
     let Assignment { core, arbiter, job_id, stop, .. } = assignment;
     let job = match begin(Arc::clone(&core), job_id).await {
         Ok(Some(job)) => job,
-        // Ended or cancelled while it waited.
-        Ok(None) => return,
+        // Ended, or changed by somebody else in between.
+        Ok(None) => return Worked::Open,
         Err(error) => {
             tracing::error!(%error, "cannot begin work on a job; it is taken up again later");
-            return;
+            return Worked::Open;
         }
     };
     if let Some(backup_id) = job.backup_id {
         tracing::Span::current().record("backup_id", tracing::field::display(backup_id));
     }
-    work_until_stopped(core, arbiter, job, stop).await;
+    work_until_stopped(core, arbiter, job, stop).await
 }
 
-/// Takes the job up: `IN_PROGRESS` in the catalog. `None` when there is nothing to do (any more).
+/// Takes the job up: `IN_PROGRESS` in the catalog, or still CANCELING when only its clean-up is left. `None` when there
+/// is nothing to do (any more).
 async fn begin(core: Arc<Core>, job_id: JobId) -> PortResult<Option<Job>> {
     let retry = Retry::of(&core.settings);
     let Some(job) = retry.run("look up the job", || core.job(job_id)).await? else { return Ok(None) };
     let Some(job) = settle(&core, job).await? else { return Ok(None) };
+    if job.state == JobState::Canceling {
+        return Ok(Some(job));
+    }
     let catalog = &core.deps.catalog;
     match catalog.transition_job(job.id, JobState::InProgress, None, core.deps.clock.now()).await {
         Ok(begun) => {
@@ -126,27 +148,40 @@ async fn begin(core: Arc<Core>, job_id: JobId) -> PortResult<Option<Job>> {
     }
 }
 
-async fn work_until_stopped(core: Arc<Core>, arbiter: ArbiterHandle, job: Job, stop: Stop) {
-    let first_phase = match job.job_type {
-        JobType::Backup => JobPhase::Cut,
-        JobType::Verify => JobPhase::Verify,
-    };
+async fn work_until_stopped(core: Arc<Core>, arbiter: ArbiterHandle, job: Job, stop: Stop) -> Worked {
     // A job that continues shows where it was, until it is there again.
-    let live = core.live.insert(job.id, job.phase.unwrap_or(first_phase));
+    let live = core.live.insert(job.id, job.phase.unwrap_or(first_phase(job.job_type)));
     live.counters.start(job.progress);
     let running = metrics::gauge!(telemetry::JOBS_RUNNING);
     running.increment(1.0);
-    let run = Run { core, arbiter, job, live };
-    let work = AssertUnwindSafe(work(&run).boxed()).catch_unwind();
-    let stopped = stopped(stop.clone(), Arc::clone(&run.live));
-    let ending = tokio::select! {
-        biased;
-        worked = work => Ending::of_work(worked, &run, &stop),
-        ending = stopped => ending,
-        () = reporting::report(&run) => Ending::Done,
+    let run = Run { core, arbiter, job, live, undivided: TaskTracker::new() };
+    let ending = if run.job.state == JobState::Canceling {
+        // It was cut off while it was being canceled: only the clean-up is left.
+        Ending::Canceled
+    } else {
+        let work = AssertUnwindSafe(work(&run).boxed()).catch_unwind();
+        let stopped = stopped(stop.clone(), Arc::clone(&run.live));
+        tokio::select! {
+            biased;
+            worked = work => Ending::of_work(worked, &run, &stop),
+            ending = stopped => ending,
+            never = reporting::report(&run) => match never {},
+        }
     };
-    ending::end(&run, ending).boxed().await;
+    let worked = ending::end(&run, ending, &stop).boxed().await;
     running.decrement(1.0);
+    worked
+}
+
+const fn first_phase(job_type: JobType) -> JobPhase {
+    match job_type {
+        JobType::Backup | JobType::Adopt => JobPhase::Cut,
+        JobType::Verify => JobPhase::Verify,
+        JobType::Restore | JobType::Drill => JobPhase::Prepare,
+        JobType::Undo | JobType::Delete => JobPhase::Cleanup,
+        JobType::Sweep => JobPhase::Plan,
+        JobType::Compare => JobPhase::Compare,
+    }
 }
 
 /// Waits until the job is to stop, and then for a manifest that is just being written.
@@ -162,6 +197,12 @@ async fn work(run: &Run) -> Result<Job, Trouble> {
     match run.job.job_type {
         JobType::Backup => backup::back_up(run).await,
         JobType::Verify => verify::verify(run).await,
+        JobType::Compare => compare::compare(run).await,
+        JobType::Adopt => adopt::adopt(run).await,
+        JobType::Restore | JobType::Drill => restore::restore(run).await,
+        JobType::Undo => undo::undo(run).await,
+        JobType::Delete => delete::delete(run).await,
+        JobType::Sweep => sweep::sweep(run).await,
     }
 }
 

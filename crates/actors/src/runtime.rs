@@ -40,6 +40,7 @@ pub async fn start(deps: Deps, settings: Settings) -> Result<(Service, Runtime),
         Runtime { host: Arc::clone(&host), actors: Some(actors), stop_watch: CancellationToken::new() };
     host.take_up_open_jobs().await?;
     host.start_retention();
+    host.start_schedules();
     tokio::spawn(Arc::clone(&host).watch(runtime.stop_watch.clone()));
     host.set_lifecycle(Lifecycle::Ready);
     Ok((Service::new(host), runtime))
@@ -55,7 +56,7 @@ pub struct Runtime {
 
 impl Runtime {
     #[cfg(test)]
-    pub(crate) fn host(&self) -> &Host {
+    pub(crate) fn host(&self) -> &Arc<Host> {
         &self.host
     }
 

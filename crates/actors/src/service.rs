@@ -1,10 +1,22 @@
 //! The public handle: requests come in here, from any runtime and any number of tasks.
 
+mod adopt;
 mod backups;
 mod check;
 mod clusters;
+mod compare;
+mod idempotency;
+pub(crate) mod identity;
 mod jobs;
+mod lifecycle;
+mod lifecycle_storage;
 mod repositories;
+mod restores;
+mod retry;
+mod schedules;
+
+pub(crate) use lifecycle::sweep_job;
+pub use lifecycle::{BackupPatch, DeletedBackup, SweepPreview};
 
 use crate::core::{Core, Deps};
 use crate::error::ServiceError;
@@ -12,6 +24,7 @@ use crate::host::Host;
 use crate::live::{JobChange, LiveJob};
 use crate::messages::Refusal;
 use crate::runtime::Lifecycle;
+use lifecycle_storage::StorageUses;
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{ClusterId, JobId};
 use milvault_domain::ports::{PortError, PortErrorKind};
@@ -30,11 +43,18 @@ struct Inner {
     host: Arc<Host>,
     /// Changes of clusters are read, changed and written one after another, so none is lost.
     cluster_edits: Mutex<()>,
+    storage_uses: StorageUses,
 }
 
 impl Service {
     pub(crate) fn new(host: Arc<Host>) -> Self {
-        Self { inner: Arc::new(Inner { host, cluster_edits: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                host,
+                cluster_edits: Mutex::default(),
+                storage_uses: StorageUses::default(),
+            }),
+        }
     }
 
     /// Phase, progress and rate of a job that this process works on right now; `None` for others.

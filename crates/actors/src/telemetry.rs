@@ -10,8 +10,12 @@ pub(crate) const JOBS_RUNNING: &str = "milvault_jobs_running";
 pub(crate) const COPIED_BYTES: &str = "milvault_copied_bytes_total";
 /// Counter: bytes that were in the repository already.
 pub(crate) const REUSED_BYTES: &str = "milvault_reused_bytes_total";
+/// Counter: bytes that were staged and imported into a target.
+pub(crate) const RESTORED_BYTES: &str = "milvault_restored_bytes_total";
 /// Histogram: seconds that a cut took.
 pub(crate) const CUT_SECONDS: &str = "milvault_cut_seconds";
+/// Counter by `outcome` (`STARTED`, `SKIPPED`): starts of schedules that were recorded.
+pub(crate) const SCHEDULED_STARTS: &str = "milvault_scheduled_starts_total";
 /// Counter: actors that died and were replaced.
 pub(crate) const ACTOR_RESTARTS: &str = "milvault_actor_restarts_total";
 
@@ -30,5 +34,12 @@ pub(crate) const fn type_label(job_type: JobType) -> &'static str {
     match job_type {
         JobType::Backup => "BACKUP",
         JobType::Verify => "VERIFY",
+        JobType::Restore => "RESTORE",
+        JobType::Drill => "DRILL",
+        JobType::Undo => "UNDO",
+        JobType::Compare => "COMPARE",
+        JobType::Adopt => "ADOPT",
+        JobType::Delete => "DELETE",
+        JobType::Sweep => "SWEEP",
     }
 }

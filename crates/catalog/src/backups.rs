@@ -3,62 +3,70 @@
 use crate::clusters::lock_active;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::error::corrupt;
-use crate::jobs;
+use crate::idempotency::{self, Earlier};
 use crate::model::{
     CREATED_BY_CHARS_MAX, Spelled, bounded, count, figure, folded, from_json, id, optional_microseconds,
     optional_time, spelled, time, to_json,
 };
 use crate::page::ListQuery;
+use crate::{jobs, requests, schedules};
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupFacts, BackupStatus, CreationMethod};
 use milvault_domain::error::DESCRIPTION_CHARS_MAX;
-use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
+use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
 use milvault_domain::job::{JobState, JobType};
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
-    BackupFilter, BackupWithJob, Idempotency, InsertOutcome, NewBackup, PageRequest, PortError,
-    PortErrorKind, PortResult,
+    BackupFilter, BackupWithJob, InsertOutcome, NewBackup, PageRequest, PortError, PortErrorKind, PortResult,
 };
 
-/// Longest idempotency key, in characters: it is part of an index.
-const IDEMPOTENCY_KEY_CHARS_MAX: usize = 256;
-
-/// Writes a new backup and its job, unless the request was made before or another manual backup is open. The lock on
+/// Writes a new backup and its job, unless the request was made before, or a manual one comes while another manual
+/// backup is open or an automatic one at work. The lock on
 /// the cluster's row puts requests for one cluster in a row; the unique index guarantees the rule whatever happens.
 pub(crate) async fn insert_with_job(
     transaction: &mut dyn Transaction,
     dialect: Dialect,
     new: &NewBackup,
+    sealed_request: Option<String>,
 ) -> PortResult<InsertOutcome> {
     check_new(new)?;
     let cluster_id = new.backup.cluster_id;
     lock_active(transaction, dialect, cluster_id).await?;
-    if let Some(idempotency) = &new.idempotency
-        && let Some(outcome) = find_earlier(transaction, cluster_id, idempotency).await?
-    {
-        return Ok(outcome);
+    if let Some(earlier) = idempotency::find(transaction, &new.job, new.idempotency.as_ref()).await? {
+        return repeated(transaction, earlier).await;
     }
-    if new.backup.creation_method == CreationMethod::Manual
+    if creation_method(new) == Some(CreationMethod::Manual)
         && let Some(mut row) = transaction.query(select_open_manual(cluster_id)).await?.pop()
     {
         return Ok(InsertOutcome::Busy(id(&row.text("id")?)?));
     }
-    transaction.execute(insert(&new.backup)?).await?;
-    jobs::insert_with_event(transaction, &new.job, Some(new.backup.creation_method)).await?;
-    if let Some(idempotency) = &new.idempotency {
-        transaction
-            .execute(Statement::insert(
-                "idempotency_keys",
-                [
-                    ("cluster_id", cluster_id.to_string().into()),
-                    ("key", idempotency.key.as_str().into()),
-                    ("request_hash", idempotency.request_hash.as_slice().into()),
-                    ("job_id", new.job.id.to_string().into()),
-                ],
-            ))
-            .await?;
+    if creation_method(new) == Some(CreationMethod::Manual)
+        && let Some(mut row) = transaction.query(schedules::select_automatic_at_work(cluster_id)).await?.pop()
+    {
+        return Ok(InsertOutcome::Busy(id(&row.text("id")?)?));
     }
+    transaction.execute(insert(&new.backup)?).await?;
+    jobs::insert_with_event(transaction, &new.job, creation_method(new)).await?;
+    if let Some(sealed) = sealed_request {
+        transaction.execute(requests::insert(new.job.id, sealed)).await?;
+    }
+    idempotency::insert(transaction, &new.job, new.idempotency.as_ref()).await?;
     Ok(InsertOutcome::Created)
+}
+
+/// The rule of one manual backup is about backups that are made, not about those that are taken over.
+fn creation_method(new: &NewBackup) -> Option<CreationMethod> {
+    (new.job.job_type == JobType::Backup).then_some(new.backup.creation_method)
+}
+
+async fn repeated(transaction: &mut dyn Transaction, earlier: Earlier) -> PortResult<InsertOutcome> {
+    let job = match earlier {
+        Earlier::Same(job) => job,
+        Earlier::Other(job_id) => return Ok(InsertOutcome::KeyReused(job_id)),
+    };
+    let backup_id = job.backup_id.ok_or_else(|| corrupt(format_args!("job {} has no backup", job.id)))?;
+    let backup = load(transaction, backup_id).await?;
+    Ok(InsertOutcome::Duplicate(Box::new(BackupWithJob { backup, job: *job })))
 }
 
 /// The job of the cluster's open manual backup.
@@ -74,7 +82,7 @@ fn check_new(new: &NewBackup) -> PortResult<()> {
     let fits = backup.status == BackupStatus::Creating
         && backup.facts.is_none()
         && job.state == JobState::Pending
-        && job.job_type == JobType::Backup
+        && job.job_type.makes_backup()
         && job.backup_id == Some(backup.id)
         && job.cluster_id == backup.cluster_id
         && job.project_id == backup.project_id;
@@ -84,37 +92,10 @@ fn check_new(new: &NewBackup) -> PortResult<()> {
             format!("backup {} must be CREATING, its job PENDING, and both of one cluster", backup.id),
         ));
     }
-    let key_chars = new.idempotency.as_ref().map_or(1, |idempotency| idempotency.key.chars().count());
-    if !(1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key_chars) {
-        return Err(PortError::new(
-            PortErrorKind::InvalidInput,
-            format!("idempotencyKey must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, got {key_chars}"),
-        ));
-    }
-    Ok(())
+    requests::check(job, new.request.as_ref())
 }
 
-async fn find_earlier(
-    transaction: &mut dyn Transaction,
-    cluster_id: ClusterId,
-    idempotency: &Idempotency,
-) -> PortResult<Option<InsertOutcome>> {
-    let statement = Statement::new("SELECT * FROM idempotency_keys WHERE cluster_id = ")
-        .bind(cluster_id.to_string())
-        .push(" AND key = ")
-        .bind(idempotency.key.as_str());
-    let Some(mut row) = transaction.query(statement).await?.pop() else { return Ok(None) };
-    let job_id: JobId = id(&row.text("job_id")?)?;
-    if row.hash("request_hash")? != idempotency.request_hash {
-        return Ok(Some(InsertOutcome::KeyReused(job_id)));
-    }
-    let job = jobs::load(transaction, jobs::select(job_id)).await?.ok_or_else(|| jobs::not_found(job_id))?;
-    let backup_id = job.backup_id.ok_or_else(|| corrupt(format_args!("job {job_id} has no backup")))?;
-    let backup = load(transaction, backup_id).await?;
-    Ok(Some(InsertOutcome::Duplicate(Box::new(BackupWithJob { backup, job }))))
-}
-
-fn insert(backup: &Backup) -> PortResult<Statement> {
+pub(crate) fn insert(backup: &Backup) -> PortResult<Statement> {
     Ok(Statement::insert(
         "backups",
         [
@@ -163,10 +144,16 @@ pub(crate) fn make_available(
 }
 
 /// Marks a backup whose job did not end well.
-pub(crate) fn make_failed(backup_id: BackupId) -> Statement {
-    Statement::update("backups", [("status", BackupStatus::Failed.spelling().into())])
-        .push("status = 'CREATING' AND id = ")
-        .bind(backup_id.to_string())
+pub(crate) fn make_failed(backup_id: BackupId, now: DateTime<Utc>) -> Statement {
+    Statement::update(
+        "backups",
+        [
+            ("status", BackupStatus::Failed.spelling().into()),
+            ("deleted_at_us", now.timestamp_micros().into()),
+        ],
+    )
+    .push("status = 'CREATING' AND id = ")
+    .bind(backup_id.to_string())
 }
 
 /// What a backup showed of its cluster, as JSON. Schemas as Milvus encodes them stay in the manifest: they are for
@@ -236,27 +223,6 @@ pub(crate) fn newest(
         .bind(status.spelling())
         .push(" ORDER BY created_at_us DESC, id DESC LIMIT ")
         .bind(i64::from(limit))
-}
-
-/// Finds the backups to expire, earliest first, and locks them until the transaction ends.
-pub(crate) fn select_expired(dialect: Dialect, now: DateTime<Utc>, limit: u32) -> Statement {
-    Statement::new("SELECT id FROM backups WHERE status = 'AVAILABLE' AND expires_at_us IS NOT NULL AND expires_at_us <= ")
-        .bind(now.timestamp_micros())
-        .push(" ORDER BY expires_at_us, id LIMIT ")
-        .bind(i64::from(limit))
-        .push(dialect.lock_rows)
-}
-
-pub(crate) fn make_deleted(backup_id: BackupId, now: DateTime<Utc>) -> Statement {
-    Statement::update(
-        "backups",
-        [
-            ("status", BackupStatus::Deleted.spelling().into()),
-            ("deleted_at_us", now.timestamp_micros().into()),
-        ],
-    )
-    .push("id = ")
-    .bind(backup_id.to_string())
 }
 
 pub(crate) fn read_id(row: &mut Record) -> PortResult<BackupId> {

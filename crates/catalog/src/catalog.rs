@@ -3,8 +3,9 @@
 use crate::completion::{self, SealedBackup};
 use crate::database::{Database, Record, Statement, Transaction};
 use crate::page::read_page;
+use crate::restore_completion::{self, Ended};
 use crate::seal::Sealer;
-use crate::{backups, clusters, jobs, tenancy};
+use crate::{audit, backups, clusters, comparisons, found, jobs, lifecycle, requests, restores, tenancy};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::access::ApiKey;
@@ -12,18 +13,20 @@ use milvault_domain::backup::{Backup, BackupFacts, BackupStatus};
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
 use milvault_domain::job::{Job, JobEvent, JobPhase, JobState};
+use milvault_domain::job_request::JobRequest;
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
-    BackupFilter, Catalog, ClusterFilter, ClusterRemoval, InsertOutcome, JobFilter, NewBackup, Page,
-    PageRequest, PortResult, RepositoryFilter, Tenancy, VerifyReport,
+    BackupFilter, Catalog, ClusterFilter, ClusterRemoval, FoundBackup, InsertJobOutcome, InsertOutcome,
+    JobFilter, NewBackup, NewJob, Page, PageRequest, PortResult, RepositoryFilter, Tenancy, VerifyReport,
 };
 use milvault_domain::progress::Progress;
 use milvault_domain::repository::Repository;
+use milvault_domain::restore::{CompareReport, Restore, RestorePlan, RestoredCollection};
 
 /// The catalog on either database.
 pub(crate) struct SqlCatalog {
-    database: Box<dyn Database>,
-    sealer: Sealer,
+    pub(crate) database: Box<dyn Database>,
+    pub(crate) sealer: Sealer,
 }
 
 impl SqlCatalog {
@@ -45,7 +48,7 @@ impl SqlCatalog {
     }
 
     /// Runs one reading statement for one entry.
-    async fn find<T>(
+    pub(crate) async fn find<T>(
         &self,
         statement: Statement,
         read: impl Fn(&mut Record) -> PortResult<T> + Send,
@@ -54,7 +57,7 @@ impl SqlCatalog {
     }
 
     /// Runs one reading statement for a page; without a statement the page is empty.
-    async fn list<T>(
+    pub(crate) async fn list<T>(
         &self,
         statement: Option<Statement>,
         page: PageRequest,
@@ -67,14 +70,14 @@ impl SqlCatalog {
     }
 
     /// Runs one writing statement and returns how many rows it touched.
-    async fn write(&self, statement: Statement) -> PortResult<u64> {
+    pub(crate) async fn write(&self, statement: Statement) -> PortResult<u64> {
         let mut transaction = self.begin().await?;
         let rows = transaction.execute(statement).await?;
         transaction.commit().await?;
         Ok(rows)
     }
 
-    async fn begin(&self) -> PortResult<Box<dyn Transaction>> {
+    pub(crate) async fn begin(&self) -> PortResult<Box<dyn Transaction>> {
         self.database.begin().await
     }
 }
@@ -158,8 +161,12 @@ impl Catalog for SqlCatalog {
     }
 
     async fn insert_backup(&self, new: &NewBackup) -> PortResult<InsertOutcome> {
+        let request = new.request.as_ref();
+        let sealed =
+            request.map(|request| requests::sealed(&self.sealer, new.job.id, request)).transpose()?;
         let mut transaction = self.begin().await?;
-        let outcome = backups::insert_with_job(&mut *transaction, self.database.dialect(), new).await?;
+        let outcome =
+            backups::insert_with_job(&mut *transaction, self.database.dialect(), new, sealed).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -168,6 +175,91 @@ impl Catalog for SqlCatalog {
         let mut transaction = self.begin().await?;
         jobs::insert_other(&mut *transaction, self.database.dialect(), job).await?;
         transaction.commit().await
+    }
+
+    async fn insert_requested_job(&self, new: &NewJob) -> PortResult<InsertJobOutcome> {
+        let sealed = requests::sealed(&self.sealer, new.job.id, &new.request)?;
+        let mut transaction = self.begin().await?;
+        let dialect = self.database.dialect();
+        let outcome = requests::insert_with_job(&mut *transaction, dialect, new, sealed).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    async fn job_request(&self, job_id: JobId) -> PortResult<Option<JobRequest>> {
+        self.find(requests::select(job_id), |row| requests::read(&self.sealer, job_id, row)).await
+    }
+
+    async fn save_restore_plan(
+        &self,
+        job_id: JobId,
+        plan: &RestorePlan,
+        collections: &[RestoredCollection],
+    ) -> PortResult<()> {
+        let new = restores::NewPlan::new(plan, collections)?;
+        let mut transaction = self.begin().await?;
+        restores::save_plan(&mut *transaction, self.database.dialect(), job_id, new).await?;
+        transaction.commit().await
+    }
+
+    async fn save_restored_collection(
+        &self,
+        job_id: JobId,
+        position: u32,
+        collection: &RestoredCollection,
+    ) -> PortResult<()> {
+        let rows = self.write(restores::update_collection(job_id, position, collection)?).await?;
+        if rows == 0 { Err(restores::no_such_collection(job_id, position)) } else { Ok(()) }
+    }
+
+    async fn restore(&self, job_id: JobId) -> PortResult<Option<Restore>> {
+        restores::read(&self.sealer, job_id, self.database.read(restores::select(job_id)).await?)
+    }
+
+    async fn complete_restore(
+        &self,
+        job_id: JobId,
+        warnings: &[String],
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job> {
+        let ended = Ended { warnings, progress, now };
+        let mut transaction = self.begin().await?;
+        let dialect = self.database.dialect();
+        let job =
+            restore_completion::complete_restore(&mut *transaction, dialect, &self.sealer, job_id, ended)
+                .await?;
+        transaction.commit().await?;
+        Ok(job)
+    }
+
+    async fn save_compare_report(&self, job_id: JobId, report: &CompareReport) -> PortResult<()> {
+        let report_json = comparisons::report_json(report)?;
+        let mut transaction = self.begin().await?;
+        comparisons::save(&mut *transaction, self.database.dialect(), job_id, report_json).await?;
+        transaction.commit().await
+    }
+
+    async fn complete_compare(
+        &self,
+        job_id: JobId,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job> {
+        let ended = Ended { warnings: &[], progress, now };
+        let mut transaction = self.begin().await?;
+        let dialect = self.database.dialect();
+        let job = restore_completion::complete_compare(&mut *transaction, dialect, job_id, ended).await?;
+        transaction.commit().await?;
+        Ok(job)
+    }
+
+    async fn compare_report(&self, job_id: JobId) -> PortResult<Option<CompareReport>> {
+        self.find(comparisons::select(job_id), comparisons::read).await
+    }
+
+    async fn insert_found_backups(&self, found: &[FoundBackup]) -> PortResult<u32> {
+        found::insert_all(&*self.database, &self.sealer, found).await
     }
 
     async fn backup(&self, backup_id: BackupId) -> PortResult<Option<Backup>> {
@@ -204,7 +296,7 @@ impl Catalog for SqlCatalog {
     }
 
     async fn jobs(&self, filter: &JobFilter, page: PageRequest) -> PortResult<Page<Job>> {
-        self.list(jobs::list(filter, page)?, page, jobs::read).await
+        self.list(jobs::list(self.database.dialect(), filter, page)?, page, jobs::read).await
     }
 
     async fn open_jobs(&self) -> PortResult<Vec<Job>> {
@@ -277,12 +369,16 @@ impl Catalog for SqlCatalog {
 
     async fn expire_backups(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<BackupId>> {
         let mut transaction = self.begin().await?;
-        let expired = backups::select_expired(self.database.dialect(), now, limit);
+        let expired = lifecycle::select_expired(self.database.dialect(), now, limit);
         let mut rows = transaction.query(expired).await?;
-        let backup_ids = rows.iter_mut().map(backups::read_id).collect::<PortResult<Vec<_>>>()?;
-        for backup_id in &backup_ids {
-            transaction.execute(backups::make_deleted(*backup_id, now)).await?;
+        let mut backup_ids = Vec::new();
+        for backup_id in rows.iter_mut().map(backups::read_id) {
+            let backup_id = backup_id?;
+            if transaction.execute(lifecycle::make_deleted(backup_id, now)).await? == 1 {
+                backup_ids.push(backup_id);
+            }
         }
+        audit::append_expiries(&mut *transaction, self.database.dialect(), &backup_ids, now).await?;
         transaction.commit().await?;
         Ok(backup_ids)
     }

@@ -2,8 +2,9 @@
 
 use crate::database::{Dialect, Parameter, Record, Statement, Transaction};
 use crate::jobs::OPEN_STATES;
-use crate::model::{count, figure, folded, from_json, id, time, to_json};
+use crate::model::{count, figure, folded, from_json, id, optional_microseconds, time, to_json};
 use crate::page::ListQuery;
+use crate::schedules;
 use crate::seal::{Place, Sealer};
 use chrono::{DateTime, Utc};
 use milvault_domain::cluster::Cluster;
@@ -12,10 +13,21 @@ use milvault_domain::ports::{
     ClusterFilter, ClusterRemoval, PageRequest, PortError, PortErrorKind, PortResult, RepositoryFilter,
 };
 use milvault_domain::repository::Repository;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 pub(crate) fn insert(sealer: &Sealer, cluster: &Cluster) -> PortResult<Statement> {
+    insert_row(sealer, cluster, None)
+}
+
+/// Adds a cluster that is known only from its backups and was never in service here, unless its id is known already.
+pub(crate) fn insert_unknown(sealer: &Sealer, cluster: &Cluster) -> PortResult<Statement> {
+    Ok(insert_row(sealer, cluster, Some(cluster.created_at))?.push(" ON CONFLICT (id) DO NOTHING"))
+}
+
+fn insert_row(
+    sealer: &Sealer,
+    cluster: &Cluster,
+    removed_at: Option<DateTime<Utc>>,
+) -> PortResult<Statement> {
     let [name, name_folded, endpoint, storage, repository, cu_size, rate, updated_at] =
         changeable_columns(sealer, cluster)?;
     Ok(Statement::insert(
@@ -32,6 +44,7 @@ pub(crate) fn insert(sealer: &Sealer, cluster: &Cluster) -> PortResult<Statement
             cu_size,
             rate,
             updated_at,
+            ("removed_at_us", optional_microseconds(removed_at).into()),
         ],
     ))
 }
@@ -49,8 +62,8 @@ fn changeable_columns(sealer: &Sealer, cluster: &Cluster) -> PortResult<[(&'stat
     Ok([
         ("name", cluster.name.as_str().into()),
         ("name_folded", folded(&cluster.name).into()),
-        ("endpoint_sealed", seal(sealer, endpoint_of(&cluster_id), &cluster.endpoint)?.into()),
-        ("storage_sealed", seal(sealer, storage_of("clusters", &cluster_id), &cluster.storage)?.into()),
+        ("endpoint_sealed", sealer.seal_json(endpoint_of(&cluster_id), &cluster.endpoint)?.into()),
+        ("storage_sealed", sealer.seal_json(storage_of("clusters", &cluster_id), &cluster.storage)?.into()),
         ("repository_id", cluster.repository_id.to_string().into()),
         ("cu_size", i64::from(cluster.cu_size).into()),
         ("max_bytes_per_second", rate.into()),
@@ -90,6 +103,7 @@ pub(crate) async fn remove(
                 .push(")"),
         )
         .await?;
+    transaction.execute(schedules::end(cluster_id)).await?;
     Ok(ClusterRemoval::Removed)
 }
 
@@ -112,6 +126,26 @@ pub(crate) async fn lock_active(
 ) -> PortResult<()> {
     let statement = select(cluster_id).push(dialect.lock_rows);
     if transaction.query(statement).await?.is_empty() { Err(not_found(cluster_id)) } else { Ok(()) }
+}
+
+/// Locks the row of a cluster, in service or removed, until the transaction ends.
+///
+/// # Errors
+/// `NotFound` when it does not exist.
+pub(crate) async fn lock_known(
+    transaction: &mut dyn Transaction,
+    dialect: Dialect,
+    cluster_id: ClusterId,
+) -> PortResult<()> {
+    let statement = Statement::new("SELECT id FROM clusters WHERE id = ")
+        .bind(cluster_id.to_string())
+        .push(dialect.lock_rows);
+    if transaction.query(statement).await?.is_empty() { Err(not_found(cluster_id)) } else { Ok(()) }
+}
+
+/// The project of a cluster, in service or removed.
+pub(crate) fn select_project(cluster_id: ClusterId) -> Statement {
+    Statement::new("SELECT project_id FROM clusters WHERE id = ").bind(cluster_id.to_string())
 }
 
 pub(crate) fn not_found(cluster_id: ClusterId) -> PortError {
@@ -153,8 +187,8 @@ pub(crate) fn read(sealer: &Sealer, row: &mut Record) -> PortResult<Cluster> {
         id: id(&cluster_id)?,
         project_id: id(&row.text("project_id")?)?,
         name: row.text("name")?,
-        endpoint: unseal(sealer, endpoint_of(&cluster_id), &row.text("endpoint_sealed")?)?,
-        storage: unseal(sealer, storage_of("clusters", &cluster_id), &row.text("storage_sealed")?)?,
+        endpoint: sealer.unseal_json(endpoint_of(&cluster_id), &row.text("endpoint_sealed")?)?,
+        storage: sealer.unseal_json(storage_of("clusters", &cluster_id), &row.text("storage_sealed")?)?,
         repository_id: id(&row.text("repository_id")?)?,
         cu_size: count(row.integer("cu_size")?)?,
         max_bytes_per_second,
@@ -165,7 +199,7 @@ pub(crate) fn read(sealer: &Sealer, row: &mut Record) -> PortResult<Cluster> {
 
 pub(crate) fn insert_repository(sealer: &Sealer, repository: &Repository) -> PortResult<Statement> {
     let repository_id = repository.id.to_string();
-    let storage = seal(sealer, storage_of("repositories", &repository_id), &repository.storage)?;
+    let storage = sealer.seal_json(storage_of("repositories", &repository_id), &repository.storage)?;
     Ok(Statement::insert(
         "repositories",
         [
@@ -198,7 +232,8 @@ pub(crate) fn read_repository(sealer: &Sealer, row: &mut Record) -> PortResult<R
         id: id(&repository_id)?,
         project_id: id(&row.text("project_id")?)?,
         name: row.text("name")?,
-        storage: unseal(sealer, storage_of("repositories", &repository_id), &row.text("storage_sealed")?)?,
+        storage: sealer
+            .unseal_json(storage_of("repositories", &repository_id), &row.text("storage_sealed")?)?,
         capabilities: from_json(&row.text("capabilities")?)?,
         created_at: time(row.integer("created_at_us")?)?,
     })
@@ -210,12 +245,4 @@ fn endpoint_of(cluster_id: &str) -> Place<'_> {
 
 fn storage_of<'a>(table: &'static str, id: &'a str) -> Place<'a> {
     Place { table, id, column: "storage_sealed" }
-}
-
-fn seal<T: Serialize>(sealer: &Sealer, place: Place<'_>, value: &T) -> PortResult<String> {
-    sealer.seal(place, &zeroize::Zeroizing::new(to_json(value)?))
-}
-
-fn unseal<T: DeserializeOwned>(sealer: &Sealer, place: Place<'_>, text: &str) -> PortResult<T> {
-    from_json(&sealer.unseal(place, text)?)
 }

@@ -1,4 +1,4 @@
-//! How jobs end well: with an available backup, or with the report of a verify.
+//! How backups and verifies end well: with an available backup, or with a report.
 
 use crate::backups;
 use crate::database::{Dialect, Record, Statement, Transaction};
@@ -29,7 +29,7 @@ pub(crate) async fn complete_backup(
 ) -> PortResult<(Backup, Job)> {
     let SealedBackup { job_id, backup_id, facts, contents_json, progress } = sealed;
     let mut job = load_locked(transaction, dialect, job_id).await?;
-    if job.job_type != JobType::Backup || job.backup_id != Some(backup_id) {
+    if !job.job_type.makes_backup() || job.backup_id != Some(backup_id) {
         return Err(PortError::new(
             PortErrorKind::Conflict,
             format!("job {job_id} does not make backup {backup_id}"),

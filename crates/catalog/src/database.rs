@@ -49,6 +49,8 @@ pub(crate) struct Dialect {
     pub(crate) lock_rows: &'static str,
     /// Keeps other transactions from adding organizations, where a transaction does not do so by itself.
     pub(crate) lock_organizations: Option<&'static str>,
+    /// Keeps other transactions from adding to the audit log, where a transaction does not do so by itself.
+    pub(crate) lock_audit_log: Option<&'static str>,
     /// Function that gives the position of its second argument in its first, 0 when there is none.
     pub(crate) position_function: &'static str,
 }

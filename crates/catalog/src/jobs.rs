@@ -1,12 +1,12 @@
 //! Jobs: their rows, their history, and every change of their state.
 
-use crate::backups;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::model::{
     CREATED_BY_CHARS_MAX, FAILURE_CHARS_MAX, Spelled, bounded, count, from_json, id, optional_microseconds,
     optional_time, spelled, time, to_json,
 };
 use crate::page::ListQuery;
+use crate::{backups, clusters, lifecycle};
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::CreationMethod;
 use milvault_domain::error::DESCRIPTION_CHARS_MAX;
@@ -27,6 +27,7 @@ pub(crate) async fn insert_with_event(
     job: &Job,
     creation_method: Option<CreationMethod>,
 ) -> PortResult<()> {
+    lifecycle::guard_reader(transaction, job).await?;
     transaction
         .execute(Statement::insert(
             "jobs",
@@ -53,28 +54,23 @@ pub(crate) async fn insert_with_event(
     Ok(())
 }
 
-/// Adds a job that makes no backup. The lock on its cluster's row keeps the cluster from being removed meanwhile; the
+/// Adds a job that needs no more than its own row. The lock on its cluster's row keeps the cluster from being removed meanwhile; the
 /// cluster may have been removed before, for its backups can still be checked.
 pub(crate) async fn insert_other(
     transaction: &mut dyn Transaction,
     dialect: Dialect,
     job: &Job,
 ) -> PortResult<()> {
-    if job.job_type == JobType::Backup || job.state != JobState::Pending {
+    if job.job_type != JobType::Verify || job.state != JobState::Pending {
         return Err(PortError::new(
             PortErrorKind::InvalidInput,
             format!(
-                "job {} must be PENDING, and one that makes a backup is added together with the backup",
+                "job {} must be PENDING and a VERIFY: the others are added together with their backup or request",
                 job.id
             ),
         ));
     }
-    let cluster = Statement::new("SELECT id FROM clusters WHERE id = ")
-        .bind(job.cluster_id.to_string())
-        .push(dialect.lock_rows);
-    if transaction.query(cluster).await?.is_empty() {
-        return Err(crate::clusters::not_found(job.cluster_id));
-    }
+    clusters::lock_known(transaction, dialect, job.cluster_id).await?;
     insert_with_event(transaction, job, None).await
 }
 
@@ -91,14 +87,24 @@ pub(crate) async fn transition(
     if job.state == to {
         return Ok(job);
     }
-    if job.job_type == JobType::Backup && to == JobState::Successful {
+    if let (Some(result), JobState::Successful) = (required_result(job.job_type), to) {
         return Err(PortError::new(
             PortErrorKind::Conflict,
-            format!("job {job_id} makes a backup and becomes SUCCESSFUL only by completing that backup"),
+            format!("job {job_id} becomes SUCCESSFUL only by completing its {result}"),
         ));
     }
     change(transaction, &mut job, to, reason, now).await?;
     Ok(job)
+}
+
+/// What must be kept together with the good end of a job.
+fn required_result(job_type: JobType) -> Option<&'static str> {
+    match job_type {
+        JobType::Backup | JobType::Adopt => Some("backup"),
+        JobType::Restore | JobType::Drill | JobType::Undo => Some("restore"),
+        JobType::Compare => Some("comparison"),
+        JobType::Verify | JobType::Delete | JobType::Sweep => None,
+    }
 }
 
 /// Changes the state of a locked job by the rules, in the database and in `job`.
@@ -127,10 +133,10 @@ pub(crate) async fn change(
     transaction.execute(update(job)?).await?;
     let event = JobEvent { at: now, state: to, phase: job.phase, reason };
     transaction.execute(insert_event(job.id, &event)).await?;
-    if let (JobType::Backup, JobState::Failed | JobState::Canceled, Some(backup_id)) =
-        (job.job_type, to, job.backup_id)
+    if let (true, JobState::Failed | JobState::Canceled, Some(backup_id)) =
+        (job.job_type.makes_backup(), to, job.backup_id)
     {
-        transaction.execute(backups::make_failed(backup_id)).await?;
+        transaction.execute(backups::make_failed(backup_id, now)).await?;
     }
     Ok(())
 }
@@ -222,14 +228,17 @@ pub(crate) fn select_open() -> Statement {
     Statement::new("SELECT * FROM jobs WHERE ").push(OPEN_STATES).push(" ORDER BY created_at_us, id")
 }
 
-pub(crate) fn list(filter: &JobFilter, page: PageRequest) -> PortResult<Option<Statement>> {
+pub(crate) fn list(dialect: Dialect, filter: &JobFilter, page: PageRequest) -> PortResult<Option<Statement>> {
+    let types = filter.job_types.as_ref().map(|types| types.iter().map(|one| one.spelling()).collect());
     let states = filter.states.as_ref().map(|states| states.iter().map(|state| state.spelling()).collect());
     ListQuery::new("SELECT * FROM jobs WHERE 1 = 1", JobId::PREFIX)
         .in_projects(filter.project_ids.as_deref())?
         .and("cluster_id = ", filter.cluster_id.as_ref().map(ClusterId::to_string))
         .and("backup_id = ", filter.backup_id.map(|id| id.to_string()))
         .and_any("state", states)?
-        .and("job_type = ", filter.job_type.map(Spelled::spelling))
+        .and_any("job_type", types)?
+        .and("created_by = ", filter.created_by.as_deref())
+        .contains(dialect.position_function, "description", filter.description_contains.as_deref())
         .and("created_at_us >= ", filter.created_from.map(|time| time.timestamp_micros()))
         .and("created_at_us < ", filter.created_before.map(|time| time.timestamp_micros()))
         .page(page)

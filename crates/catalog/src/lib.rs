@@ -1,26 +1,37 @@
 //! The catalog: the database of clusters, repositories, backups, jobs and keys, on SQLite or PostgreSQL.
 //!
 //! The port and its contracts are in [`milvault_domain::ports::Catalog`]. The SQL is written once (`clusters`, `backups`,
-//! `jobs`, `completion`, `tenancy`); `sqlite` and `postgres` only connect, take the catalog for this server and run
+//! `jobs`, `restores` and their neighbours); `sqlite` and `postgres` only connect, take the catalog for this server and run
 //! statements. sqlx stays inside this crate. The tables are in `schema/sql`.
 //!
-//! Invariants: one server per catalog; every method is one transaction; configuration with secrets is encrypted before
+//! Invariants: one server per catalog; every method is one transaction; whatever may hold secrets is encrypted before
 //! it reaches a statement; no text from outside ever becomes part of a statement.
 
+mod audit;
 mod backups;
 mod catalog;
 mod clusters;
+mod comparisons;
 mod completion;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod database;
 mod error;
+mod found;
+mod idempotency;
+mod identity;
+mod job_pruning;
 mod jobs;
+mod lifecycle;
 mod model;
 mod page;
 mod postgres;
 #[cfg(test)]
 mod query_plans;
+mod requests;
+mod restore_completion;
+mod restores;
+mod schedules;
 mod seal;
 mod sqlite;
 mod tenancy;

@@ -3,9 +3,11 @@
 use crate::error::corrupt;
 use chrono::{DateTime, Utc};
 use milvault_domain::access::Role;
+use milvault_domain::audit::{AuditActorKind, AuditResult};
 use milvault_domain::backup::{BackupStatus, BackupType, CreationMethod};
 use milvault_domain::job::{JobPhase, JobState, JobType, VerifyLevel};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
+use milvault_domain::restore::RestoreStep;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -45,10 +47,21 @@ macro_rules! spelled {
 
 spelled!(Role {
     OrganizationOwner => "ORGANIZATION_OWNER",
+    OrganizationMember => "ORGANIZATION_MEMBER",
+    BillingAdmin => "BILLING_ADMIN",
     ProjectOwner => "PROJECT_OWNER",
     ProjectReadWrite => "PROJECT_READ_WRITE",
     ProjectReadOnly => "PROJECT_READ_ONLY",
+    CustomBackupView => "CUSTOM_BACKUP_VIEW",
+    CustomBackupManage => "CUSTOM_BACKUP_MANAGE",
 });
+spelled!(AuditActorKind {
+    User => "USER",
+    ApiKey => "API_KEY",
+    System => "SYSTEM",
+    Anonymous => "ANONYMOUS",
+});
+spelled!(AuditResult { Ok => "OK", Refused => "REFUSED", Failed => "FAILED" });
 spelled!(BackupType { Cluster => "CLUSTER", Database => "DATABASE", Collection => "COLLECTION" });
 spelled!(CreationMethod { Manual => "MANUAL", Auto => "AUTO" });
 spelled!(BackupStatus {
@@ -57,7 +70,17 @@ spelled!(BackupStatus {
     Failed => "FAILED",
     Deleted => "DELETED",
 });
-spelled!(JobType { Backup => "BACKUP", Verify => "VERIFY" });
+spelled!(JobType {
+    Backup => "BACKUP",
+    Verify => "VERIFY",
+    Restore => "RESTORE",
+    Drill => "DRILL",
+    Undo => "UNDO",
+    Compare => "COMPARE",
+    Adopt => "ADOPT",
+    Delete => "DELETE",
+    Sweep => "SWEEP",
+});
 spelled!(JobState {
     Pending => "PENDING",
     InProgress => "IN_PROGRESS",
@@ -66,8 +89,29 @@ spelled!(JobState {
     Failed => "FAILED",
     Canceled => "CANCELED",
 });
-spelled!(JobPhase { Cut => "CUT", Plan => "PLAN", Copy => "COPY", Seal => "SEAL", Verify => "VERIFY" });
+spelled!(JobPhase {
+    Cut => "CUT",
+    Plan => "PLAN",
+    Copy => "COPY",
+    Seal => "SEAL",
+    Verify => "VERIFY",
+    Prepare => "PREPARE",
+    Import => "IMPORT",
+    Finish => "FINISH",
+    Compare => "COMPARE",
+    Cleanup => "CLEANUP",
+});
 spelled!(VerifyLevel { Existence => "EXISTENCE", Structure => "STRUCTURE", Content => "CONTENT" });
+
+spelled!(RestoreStep {
+    Waiting => "WAITING",
+    Created => "CREATED",
+    Compared => "COMPARED",
+    Done => "DONE",
+    Skipped => "SKIPPED",
+    Failed => "FAILED",
+    Undone => "UNDONE",
+});
 
 /// Reads an id in its printed form.
 pub(crate) fn id<T: FromStr<Err: Display>>(text: &str) -> PortResult<T> {
@@ -134,6 +178,26 @@ pub(crate) fn bounded(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// Most warnings of one job or one collection that are kept.
+const WARNINGS_MAX: usize = 100;
+/// Longest warning or difference that is kept, in characters.
+pub(crate) const WARNING_CHARS_MAX: usize = 1024;
+
+/// Warnings as they are kept: the first ones, each cut, and how many there were besides. What was kept stays the same
+/// when it is kept again.
+pub(crate) fn bounded_warnings(warnings: &[String]) -> Vec<String> {
+    if warnings.len() == WARNINGS_MAX + 1 {
+        return warnings.iter().map(|warning| bounded(warning, WARNING_CHARS_MAX)).collect();
+    }
+    let left_out = warnings.len().saturating_sub(WARNINGS_MAX);
+    let mut kept: Vec<_> =
+        warnings.iter().take(WARNINGS_MAX).map(|warning| bounded(warning, WARNING_CHARS_MAX)).collect();
+    if 0 < left_out {
+        kept.push(format!("and {left_out} more that were not kept"));
+    }
+    kept
+}
+
 /// A text as it is compared without regard to case.
 pub(crate) fn folded(text: &str) -> String {
     text.to_lowercase()
@@ -155,6 +219,8 @@ mod tests {
     #[test]
     fn enums_read_back_what_they_spell() {
         check::<Role>();
+        check::<AuditActorKind>();
+        check::<AuditResult>();
         check::<BackupType>();
         check::<CreationMethod>();
         check::<BackupStatus>();
@@ -162,6 +228,7 @@ mod tests {
         check::<JobState>();
         check::<JobPhase>();
         check::<VerifyLevel>();
+        check::<RestoreStep>();
     }
 
     #[test]
@@ -169,6 +236,17 @@ mod tests {
         assert_eq!(bounded("äöü", 2), "äö");
         assert_eq!(bounded("a\0b", 9), "a\u{fffd}b");
         assert_eq!(bounded(&"ß".repeat(5000), FAILURE_CHARS_MAX).chars().count(), FAILURE_CHARS_MAX);
+    }
+
+    #[test]
+    fn warnings_are_bounded_in_number_and_length() {
+        let few = vec![String::from("a"), "ü".repeat(5_000)];
+        assert_eq!(bounded_warnings(&few), [String::from("a"), "ü".repeat(WARNING_CHARS_MAX)]);
+        let many = vec![String::from("a"); WARNINGS_MAX + 7];
+        let kept = bounded_warnings(&many);
+        assert_eq!(kept.len(), WARNINGS_MAX + 1);
+        assert_eq!(kept.last().map(String::as_str), Some("and 7 more that were not kept"));
+        assert_eq!(bounded_warnings(&kept), kept);
     }
 
     #[test]

@@ -21,6 +21,11 @@ impl ListQuery {
         Self { statement: Statement::new(select), id_prefix, empty: false }
     }
 
+    /// Begins with a statement that ends in a condition.
+    pub(crate) fn of(statement: Statement, id_prefix: &'static str) -> Self {
+        Self { statement, id_prefix, empty: false }
+    }
+
     /// Adds ` AND condition value`, if there is a value.
     pub(crate) fn and<T: Into<crate::database::Parameter>>(
         mut self,
@@ -78,6 +83,27 @@ impl ListQuery {
                 .push(position_function)
                 .push("(name_folded, ")
                 .bind(crate::model::folded(text))
+                .push(") > 0");
+        }
+        self
+    }
+
+    /// Only rows whose column contains the text as it is.
+    pub(crate) fn contains(
+        mut self,
+        position_function: &'static str,
+        column: &'static str,
+        text: Option<&str>,
+    ) -> Self {
+        if let Some(text) = text {
+            self.statement = self
+                .statement
+                .push(" AND ")
+                .push(position_function)
+                .push("(")
+                .push(column)
+                .push(", ")
+                .bind(text)
                 .push(") > 0");
         }
         self

@@ -87,6 +87,7 @@ impl Database for PostgresDatabase {
         Dialect {
             lock_rows: " FOR UPDATE",
             lock_organizations: Some("LOCK TABLE organizations IN SHARE ROW EXCLUSIVE MODE"),
+            lock_audit_log: Some("LOCK TABLE audit_log IN SHARE ROW EXCLUSIVE MODE"),
             position_function: "strpos",
         }
     }

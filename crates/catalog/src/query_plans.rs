@@ -3,35 +3,41 @@
 
 use crate::database::{Database, Statement};
 use crate::sqlite::SqliteDatabase;
-use crate::{backups, clusters, completion, jobs, postgres, sqlite, tenancy};
+use crate::{
+    audit, backups, clusters, comparisons, completion, idempotency, job_pruning, jobs, lifecycle, postgres,
+    requests, restore_completion, restores, schedules, sqlite, tenancy,
+};
 use chrono::{DateTime, Utc};
+use milvault_domain::audit::{AuditResult, AuditTarget};
 use milvault_domain::backup::{BackupStatus, BackupType, CreationMethod};
-use milvault_domain::ids::{BackupId, ClusterId, JobId, ProjectId, RepositoryId};
+use milvault_domain::ids::{BackupId, ClusterId, HoldId, JobId, OrganizationId, ProjectId, RepositoryId};
 use milvault_domain::job::{JobState, JobType};
 use milvault_domain::ports::{
-    BackupFilter, ClusterFilter, JobFilter, PageRequest, RepositoryFilter, SortKey,
+    AuditFilter, AuditPage, AuditPosition, BackupFilter, ClusterFilter, JobFilter, PageRequest,
+    RepositoryFilter, SortKey,
 };
+use milvault_domain::restore::{RestoreStep, RestoredCollection};
 use uuid::Uuid;
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 const CLUSTER: ClusterId = ClusterId::from_uuid(Uuid::nil());
 const PROJECT: ProjectId = ProjectId::from_uuid(Uuid::nil());
 
-async fn plan(database: &SqliteDatabase, statement: Statement) -> String {
+pub(crate) async fn plan(database: &SqliteDatabase, statement: Statement) -> String {
     let rows = database.read(statement.explained()).await.unwrap();
     let details: Vec<_> = rows.into_iter().map(|mut row| row.text("detail").unwrap()).collect();
     details.join("; ")
 }
 
 /// An index gives rows and order; no table is read from end to end.
-async fn check(database: &SqliteDatabase, what: &str, statement: Statement) {
+pub(crate) async fn check(database: &SqliteDatabase, what: &str, statement: Statement) {
     let plan = plan(database, statement).await;
     assert!(plan.contains("USING INDEX") || plan.contains("USING COVERING INDEX"), "{what}: {plan}");
     assert!(!plan.contains("TEMP B-TREE"), "{what}: {plan}");
 }
 
 /// The first page and a later one.
-fn pages() -> [PageRequest; 2] {
+pub(crate) fn pages() -> [PageRequest; 2] {
     let after = Some(SortKey { created_at: NOW, id: Uuid::nil() });
     [PageRequest { limit: 50, after: None }, PageRequest { limit: 50, after }]
 }
@@ -75,6 +81,7 @@ async fn lists_of_backups_are_answered_from_an_index() {
 #[tokio::test]
 async fn lists_of_jobs_are_answered_from_an_index() {
     let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let dialect = database.dialect();
     let all = JobFilter::default;
     let failed = || Some(vec![JobState::Failed]);
     let filters = [
@@ -83,14 +90,21 @@ async fn lists_of_jobs_are_answered_from_an_index() {
         JobFilter { cluster_id: Some(CLUSTER), ..all() },
         JobFilter { backup_id: Some(BackupId::from_uuid(Uuid::nil())), ..all() },
         JobFilter { states: failed(), ..all() },
-        JobFilter { job_type: Some(JobType::Verify), ..all() },
+        JobFilter { job_types: Some(vec![JobType::Verify]), ..all() },
+        JobFilter { created_by: Some(String::from("owner")), ..all() },
+        JobFilter {
+            project_ids: Some(vec![PROJECT]),
+            description_contains: Some(String::from("a")),
+            ..all()
+        },
         JobFilter { created_from: Some(NOW), created_before: Some(NOW), ..all() },
         JobFilter { project_ids: Some(vec![PROJECT]), cluster_id: Some(CLUSTER), states: failed(), ..all() },
-        JobFilter { project_ids: Some(vec![PROJECT]), job_type: Some(JobType::Backup), ..all() },
+        JobFilter { project_ids: Some(vec![PROJECT]), job_types: Some(vec![JobType::Backup]), ..all() },
     ];
     for filter in filters {
         for page in pages() {
-            check(&database, &format!("{filter:?}"), jobs::list(&filter, page).unwrap().unwrap()).await;
+            check(&database, &format!("{filter:?}"), jobs::list(dialect, &filter, page).unwrap().unwrap())
+                .await;
         }
     }
 }
@@ -98,9 +112,10 @@ async fn lists_of_jobs_are_answered_from_an_index() {
 #[tokio::test]
 async fn jobs_in_one_of_several_states_are_searched_and_then_sorted() {
     let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let dialect = database.dialect();
     let states = Some(vec![JobState::Pending, JobState::InProgress]);
     let filter = JobFilter { states, ..JobFilter::default() };
-    for statement in [jobs::list(&filter, pages()[0]).unwrap().unwrap(), jobs::select_open()] {
+    for statement in [jobs::list(dialect, &filter, pages()[0]).unwrap().unwrap(), jobs::select_open()] {
         let plan = plan(&database, statement).await;
         assert!(plan.contains("SEARCH jobs USING INDEX jobs_by_state"), "{plan}");
     }
@@ -123,7 +138,7 @@ async fn other_lists_and_searches_are_answered_from_an_index() {
     let repository_id = RepositoryId::from_uuid(Uuid::nil());
     let newest = backups::newest(CLUSTER, repository_id, BackupStatus::Available, 5);
     check(&database, "newest", newest).await;
-    check(&database, "expired", backups::select_expired(dialect, NOW, 5)).await;
+    check(&database, "expired", lifecycle::select_expired(dialect, NOW, 5)).await;
     check(&database, "open jobs of a cluster", clusters::select_open_jobs(CLUSTER)).await;
     check(&database, "open manual backup", backups::select_open_manual(CLUSTER)).await;
     let job_id = JobId::from_uuid(Uuid::nil());
@@ -134,35 +149,152 @@ async fn other_lists_and_searches_are_answered_from_an_index() {
 }
 
 #[tokio::test]
+async fn what_belongs_to_a_restore_is_found_by_its_job() {
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let job_id = JobId::from_uuid(Uuid::nil());
+    let collection = RestoredCollection::default();
+    for (what, statement) in [
+        ("request", requests::select(job_id)),
+        ("restore", restores::select(job_id)),
+        ("plan", restores::select_plan(job_id)),
+        ("failed", restores::select_collections_at(job_id, &[RestoreStep::Failed, RestoreStep::Waiting])),
+        ("collection", restores::update_collection(job_id, 1, &collection).unwrap()),
+        ("completion", restore_completion::select_completion(job_id)),
+        ("comparison", comparisons::select(job_id)),
+        ("key", idempotency::select(CLUSTER, "key")),
+        ("project", clusters::select_project(CLUSTER)),
+    ] {
+        check(&database, what, statement.clone()).await;
+        let plan = plan(&database, statement).await;
+        assert!(!plan.contains("SCAN "), "{what}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn schedules_that_are_due_are_found_in_the_order_of_an_index() {
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    for (what, statement) in [
+        ("schedule", schedules::select(CLUSTER)),
+        ("policy", schedules::select_policy(CLUSTER)),
+        ("end", schedules::end(CLUSTER)),
+        ("start", schedules::select_start(CLUSTER, NOW)),
+        ("old starts", schedules::delete_old_starts(CLUSTER, NOW)),
+        ("open automatic backup", schedules::select_open_automatic(CLUSTER)),
+        ("automatic backup at work", schedules::select_automatic_at_work(CLUSTER)),
+    ]
+    .into_iter()
+    .chain(schedules::select_due(NOW, 200).map(|statement| ("due", statement)))
+    {
+        check(&database, what, statement.clone()).await;
+        let plan = plan(&database, statement).await;
+        assert!(!plan.contains("SCAN "), "{what}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn what_retention_and_sweeps_ask_is_answered_from_an_index() {
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let backup_id = BackupId::from_uuid(Uuid::nil());
+    let repository_id = RepositoryId::from_uuid(Uuid::nil());
+    for (what, statement) in [
+        ("name", lifecycle::select_named(CLUSTER, "name")),
+        ("expired", lifecycle::select_expired(database.dialect(), NOW, 10)),
+        ("mark", lifecycle::make_deleted(backup_id, NOW)),
+        ("retained", lifecycle::select_retained(CLUSTER)),
+        ("need", lifecycle::select_open_need(backup_id)),
+        ("deletion", lifecycle::select_deletion(backup_id)),
+        ("hold", lifecycle::select_hold(HoldId::from_uuid(Uuid::nil()))),
+        ("holds", lifecycle::select_holds(backup_id)),
+        ("binding", lifecycle::select_binding(backup_id, NOW)),
+        ("binding of a cluster", lifecycle::select_binding_in(CLUSTER, NOW)),
+        ("standings", lifecycle::select_sweep_standings(repository_id)),
+        ("repositories", lifecycle::select_swept_repositories(CLUSTER)),
+        ("open sweep", lifecycle::select_open_sweep(CLUSTER)),
+    ] {
+        check(&database, what, statement.clone()).await;
+        let plan = plan(&database, statement).await;
+        assert!(!plan.contains("SCAN "), "{what}: {plan}");
+    }
+    // These look at every cluster once, and at its backups and jobs by an index.
+    for statement in [lifecycle::select_overdue_clusters(NOW), lifecycle::select_due_sweeps(NOW, NOW)] {
+        let plan = plan(&database, statement).await;
+        assert!(!plan.contains("SCAN backups") && !plan.contains("SCAN jobs"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_and_old_jobs_are_answered_from_an_index() {
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let all = || AuditFilter::of(OrganizationId::from_uuid(Uuid::nil()));
+    let text = || Some(String::from("x"));
+    let filters = [
+        all(),
+        AuditFilter { project_ids: Some(vec![PROJECT]), ..all() },
+        AuditFilter { actor_id: text(), ..all() },
+        AuditFilter { action: text(), ..all() },
+        AuditFilter { target_id: text(), ..all() },
+        AuditFilter { result: Some(AuditResult::Refused), ..all() },
+        AuditFilter { from: Some(NOW), to: Some(NOW), ..all() },
+        AuditFilter { project_ids: Some(vec![PROJECT]), from: Some(NOW), to: Some(NOW), ..all() },
+    ];
+    let after = Some(AuditPosition { at: NOW, sequence: 1 });
+    for filter in filters {
+        for newest_first in [true, false] {
+            for after in [None, after] {
+                let page = AuditPage { limit: 50, after, newest_first };
+                let statement = audit::list(&filter, page).unwrap().unwrap();
+                let plan = plan(&database, statement.clone()).await;
+                assert!(plan.contains("SEARCH audit_log"), "{filter:?}: {plan}");
+                check(&database, &format!("{filter:?}"), statement).await;
+            }
+        }
+    }
+    for kind in ["project", "cluster", "repository", "backup", "job", "hold"] {
+        let target = AuditTarget { kind: kind.to_owned(), id: String::new() };
+        check(&database, kind, audit::select_project(&target).unwrap()).await;
+    }
+    // The last entry is the last row of the table itself.
+    let plan = plan(&database, audit::select_last()).await;
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    check(&database, "old jobs", job_pruning::select(NOW, 5)).await;
+}
+
+#[tokio::test]
 async fn the_index_alone_keeps_the_rule_of_one_manual_backup() {
     let database = SqliteDatabase::open_in_memory().await.unwrap();
     let mut transaction = database.begin().await.unwrap();
     transaction.execute(Statement::new("PRAGMA defer_foreign_keys = ON")).await.unwrap();
-    let insert = |id: &'static str, state: &'static str, ended_at: Option<i64>| {
+    let insert = |id: &'static str, job_type: &'static str, state: &'static str, ended_at: Option<i64>| {
+        let method = (job_type == "BACKUP").then(|| String::from("MANUAL"));
         Statement::insert(
             "jobs",
             [
                 ("id", id.into()),
                 ("project_id", "prj".into()),
                 ("cluster_id", "clu".into()),
-                ("job_type", "BACKUP".into()),
+                ("job_type", job_type.into()),
                 ("state", state.into()),
                 ("description", "".into()),
                 ("created_by", "".into()),
                 ("created_at_us", 0.into()),
                 ("ended_at_us", ended_at.into()),
                 ("backup_id", "bkp".into()),
-                ("creation_method", "MANUAL".into()),
+                ("creation_method", method.into()),
                 ("attempt", 0.into()),
                 ("progress", "{}".into()),
             ],
         )
     };
-    transaction.execute(insert("job_1", "SUCCESSFUL", Some(1))).await.unwrap();
-    transaction.execute(insert("job_2", "CANCELING", None)).await.unwrap();
+    transaction.execute(insert("job_1", "BACKUP", "SUCCESSFUL", Some(1))).await.unwrap();
+    transaction.execute(insert("job_2", "BACKUP", "CANCELING", None)).await.unwrap();
     for state in ["PENDING", "IN_PROGRESS", "CANCELING"] {
-        let error = transaction.execute(insert("job_3", state, None)).await.unwrap_err();
+        let error = transaction.execute(insert("job_3", "BACKUP", state, None)).await.unwrap_err();
         assert_eq!(error.kind(), milvault_domain::ports::PortErrorKind::Conflict, "{state}: {error:?}");
+    }
+    // Backups that are taken over are not concerned.
+    for id in ["job_4", "job_5"] {
+        transaction.execute(insert(id, "ADOPT", "PENDING", None)).await.unwrap();
     }
 }
 

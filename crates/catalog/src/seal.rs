@@ -4,9 +4,12 @@
 //! Stored form: `v1:<key id>:<hex of nonce and ciphertext>`.
 
 use crate::error::corrupt;
+use crate::model::{from_json, to_json};
 use aes_gcm::aead::{Aead, KeyInit, Nonce, Payload};
 use aes_gcm::{Aes256Gcm, Key};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -74,8 +77,18 @@ impl Sealer {
         &self.key_id
     }
 
+    /// Encrypts a structure for one place.
+    pub(crate) fn seal_json<T: Serialize>(&self, place: Place<'_>, value: &T) -> PortResult<String> {
+        self.seal(place, &Zeroizing::new(to_json(value)?))
+    }
+
+    /// Decrypts a structure that was sealed for the same place.
+    pub(crate) fn unseal_json<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &str) -> PortResult<T> {
+        from_json(&self.unseal(place, sealed)?)
+    }
+
     /// Encrypts a text for one place.
-    pub(crate) fn seal(&self, place: Place<'_>, plaintext: &str) -> PortResult<String> {
+    fn seal(&self, place: Place<'_>, plaintext: &str) -> PortResult<String> {
         let nonce: [u8; NONCE_BYTES] = random_bytes();
         let bound_to = place.to_string();
         let payload = Payload { msg: plaintext.as_bytes(), aad: bound_to.as_bytes() };
@@ -87,7 +100,7 @@ impl Sealer {
     }
 
     /// Decrypts what was sealed for the same place.
-    pub(crate) fn unseal(&self, place: Place<'_>, sealed: &str) -> PortResult<Zeroizing<String>> {
+    fn unseal(&self, place: Place<'_>, sealed: &str) -> PortResult<Zeroizing<String>> {
         let mut parts = sealed.splitn(3, ':');
         let (Some(VERSION), Some(key_id), Some(digits)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(corrupt(format_args!("{place} is not sealed in a form that this program knows")));

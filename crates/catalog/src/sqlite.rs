@@ -80,7 +80,7 @@ async fn connect_writer(options: SqliteConnectOptions) -> PortResult<SqlitePool>
 impl Database for SqliteDatabase {
     fn dialect(&self) -> Dialect {
         // A transaction holds the lock on the whole database, so rows and tables need none.
-        Dialect { lock_rows: "", lock_organizations: None, position_function: "instr" }
+        Dialect { lock_rows: "", lock_organizations: None, lock_audit_log: None, position_function: "instr" }
     }
 
     async fn ping(&self) -> PortResult<()> {

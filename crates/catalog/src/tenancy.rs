@@ -1,8 +1,9 @@
 //! Organizations, projects and API keys.
 
 use crate::database::{Record, Statement, Transaction};
+use crate::identity::grants::read_privileges;
 use crate::model::{Spelled, id, optional_microseconds, optional_time, spelled, time};
-use milvault_domain::access::{ApiKey, RoleGrant};
+use milvault_domain::access::{ApiKey, KeyUser, Role, RoleGrant};
 use milvault_domain::ports::{PortResult, Tenancy};
 
 pub(crate) async fn ensure(
@@ -84,41 +85,67 @@ pub(crate) async fn insert_key(transaction: &mut dyn Transaction, key: &ApiKey) 
     Ok(())
 }
 
-/// One row per grant, and one with nulls for a key without grants: read in one statement, so that key and grants fit.
+/// One row per grant, and one with nulls for a key without grants: read in one statement, so that key, user, grants and
+/// custom roles fit. A key has grants of its own or a user that has them, never both.
 pub(crate) fn select_key(secret_hash: &[u8; 32]) -> Statement {
     Statement::new(
-        "SELECT api_keys.*, api_key_grants.role, api_key_grants.project_id \
-         FROM api_keys LEFT JOIN api_key_grants ON api_key_grants.api_key_id = api_keys.id \
+        "SELECT api_keys.*, users.name AS user_name, users.disabled_at_us, \
+         COALESCE(of_key.role, of_user.role) AS role, \
+         COALESCE(of_key.project_id, of_user.project_id) AS project_id, \
+         COALESCE(of_key.ordinal, of_user.ordinal) AS ordinal, custom_roles.privileges \
+         FROM api_keys LEFT JOIN users ON users.id = api_keys.user_id \
+         LEFT JOIN api_key_grants AS of_key ON of_key.api_key_id = api_keys.id \
+         LEFT JOIN user_grants AS of_user ON of_user.user_id = api_keys.user_id \
+         LEFT JOIN custom_roles ON custom_roles.id = COALESCE(of_key.custom_role_id, of_user.custom_role_id) \
          WHERE api_keys.secret_hash = ",
     )
     .bind(secret_hash.as_slice())
-    .push(" ORDER BY api_key_grants.ordinal")
 }
 
 pub(crate) fn read_key(rows: Vec<Record>) -> PortResult<Option<ApiKey>> {
     let mut key: Option<ApiKey> = None;
+    let mut grants = Vec::new();
     for mut row in rows {
-        let grant = read_grant(&mut row)?;
-        match key.as_mut() {
-            Some(key) => key.grants.extend(grant),
-            None => {
-                key = Some(ApiKey {
-                    id: id(&row.text("id")?)?,
-                    organization_id: id(&row.text("organization_id")?)?,
-                    name: row.text("name")?,
-                    secret_hash: row.hash("secret_hash")?,
-                    grants: grant.into_iter().collect(),
-                    created_at: time(row.integer("created_at_us")?)?,
-                    expires_at: optional_time(row.optional_integer("expires_at_us")?)?,
-                    revoked_at: optional_time(row.optional_integer("revoked_at_us")?)?,
-                });
-            }
+        if let Some(grant) = read_grant(&mut row)? {
+            grants.push((row.integer("ordinal")?, grant));
         }
+        if key.is_none() {
+            key = Some(ApiKey {
+                id: id(&row.text("id")?)?,
+                organization_id: id(&row.text("organization_id")?)?,
+                name: row.text("name")?,
+                secret_hash: row.hash("secret_hash")?,
+                user: read_user(&mut row)?,
+                grants: Vec::new(),
+                created_at: time(row.integer("created_at_us")?)?,
+                expires_at: optional_time(row.optional_integer("expires_at_us")?)?,
+                revoked_at: optional_time(row.optional_integer("revoked_at_us")?)?,
+            });
+        }
+    }
+    grants.sort_by_key(|(ordinal, _)| *ordinal);
+    if let Some(key) = &mut key {
+        key.grants = grants.into_iter().map(|(_, grant)| grant).collect();
     }
     Ok(key)
 }
 
+fn read_user(row: &mut Record) -> PortResult<Option<KeyUser>> {
+    let Some(user_id) = row.optional_text("user_id")? else { return Ok(None) };
+    Ok(Some(KeyUser {
+        id: id(&user_id)?,
+        name: row.text("user_name")?,
+        is_disabled: row.optional_integer("disabled_at_us")?.is_some(),
+    }))
+}
+
+/// A grant as it is now: a custom role is what its privileges amount to.
 fn read_grant(row: &mut Record) -> PortResult<Option<RoleGrant>> {
     let project_id = row.optional_text("project_id")?.map(|text| id(&text)).transpose()?;
-    row.optional_text("role")?.map(|role| Ok(RoleGrant { role: spelled(&role)?, project_id })).transpose()
+    let role: Option<Role> = match (row.optional_text("role")?, row.optional_text("privileges")?) {
+        (None, _) => None,
+        (Some(_), Some(privileges)) => read_privileges(&privileges)?.into_iter().max().map(Role::from),
+        (Some(role), None) => Some(spelled(&role)?),
+    };
+    Ok(role.map(|role| RoleGrant { role, project_id }))
 }

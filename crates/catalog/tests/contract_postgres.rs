@@ -76,6 +76,12 @@ impl Home for PostgresHome {
         contents
     }
 
+    async fn run_statement(&self, statement: &'static str) -> Result<(), String> {
+        let mut connection = self.connect().await;
+        sqlx::raw_sql(statement).execute(&mut connection).await.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
     async fn remove(&self) {
         self.at_server(&format!("DROP DATABASE {} WITH (FORCE)", self.database)).await;
     }

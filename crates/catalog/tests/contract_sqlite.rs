@@ -43,6 +43,12 @@ impl Home for SqliteHome {
         contents
     }
 
+    async fn run_statement(&self, statement: &'static str) -> Result<(), String> {
+        let mut connection = SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut connection).await.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
     async fn remove(&self) {
         // The directory goes when the home is dropped.
     }

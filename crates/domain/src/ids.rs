@@ -95,8 +95,20 @@ id_type!(
     JobId, "job", "job"
 );
 id_type!(
+    /// A user: a person of an organization.
+    UserId, "usr", "user"
+);
+id_type!(
     /// An API key (its record, not its secret).
     ApiKeyId, "key", "API key"
+);
+id_type!(
+    /// A hold on a backup.
+    HoldId, "hld", "hold"
+);
+id_type!(
+    /// A custom role.
+    CustomRoleId, "rol", "custom role"
 );
 
 #[cfg(test)]

@@ -49,6 +49,37 @@ pub enum JobType {
     Backup,
     /// Checks a backup's bytes.
     Verify,
+    /// Gives a backup's rows back to a cluster.
+    Restore,
+    /// Restores into scratch databases, compares, and drops them again.
+    Drill,
+    /// Removes again what a restore made.
+    Undo,
+    /// Compares restored collections with their backup.
+    Compare,
+    /// Takes over a backup that milvus-backup made.
+    Adopt,
+    /// Buries a backup that was deleted by hand.
+    Delete,
+    /// Removes what only deleted and failed backups of a cluster refer to.
+    Sweep,
+}
+
+impl JobType {
+    /// Whether it needs the files of the backup that it refers to: such a backup neither is deleted nor expires.
+    #[must_use]
+    pub const fn reads_backup(self) -> bool {
+        match self {
+            Self::Verify | Self::Restore | Self::Drill | Self::Compare => true,
+            Self::Backup | Self::Undo | Self::Adopt | Self::Delete | Self::Sweep => false,
+        }
+    }
+
+    /// Whether it ends with a new backup.
+    #[must_use]
+    pub const fn makes_backup(self) -> bool {
+        matches!(self, Self::Backup | Self::Adopt)
+    }
 }
 
 /// State of a job. Spelled for people and programs as `PENDING`, `IN_PROGRESS`, and so on.
@@ -81,6 +112,16 @@ pub enum JobPhase {
     Seal,
     /// Reading and hashing.
     Verify,
+    /// Looking at the target and planning a restore.
+    Prepare,
+    /// Staging and importing, building indexes, comparing: collection by collection, many at once.
+    Import,
+    /// What concerns all collections together: users and roles, and dropping what was replaced.
+    Finish,
+    /// Reading both sides and comparing rows.
+    Compare,
+    /// Removing collections and staged files.
+    Cleanup,
 }
 
 /// How thoroughly to check.

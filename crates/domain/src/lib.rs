@@ -5,12 +5,17 @@
 //! ids come in as arguments, so every rule here can be tested as a plain function.
 
 pub mod access;
+pub mod audit;
 pub mod backup;
 pub mod binlog;
 pub mod cluster;
 pub mod error;
+pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod job_request;
+pub mod keep;
+pub mod lifecycle;
 pub mod manifest;
 pub mod milvus;
 pub mod object;
@@ -19,6 +24,9 @@ pub mod ports;
 pub mod progress;
 pub mod queue;
 pub mod repository;
+pub mod restore;
 pub mod retention;
+pub mod schedule;
 pub mod secret;
 pub mod storage;
+pub mod sweep;

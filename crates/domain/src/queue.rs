@@ -1,7 +1,7 @@
 //! The order of one cluster's jobs, as a pure state machine: the actor around it carries out the effects.
 //!
-//! Rules: backups of a cluster run one at a time, in the order of acceptance; verifies read only and run beside
-//! them, a bounded number at once. Nothing here decides whether a manual backup may be accepted: the catalog's
+//! Rules: jobs that write (backups, restores and their like) run one at a time, in the order of acceptance; verifies
+//! and comparisons read only and run beside them, a bounded number at once. Nothing here decides whether a manual backup may be accepted: the catalog's
 //! unique index does, so that the rule holds across restarts and servers too.
 
 use crate::ids::JobId;
@@ -37,7 +37,7 @@ pub struct QueueFull {
 impl ClusterQueue {
     /// Most jobs that may wait.
     pub const WAITING_MAX: usize = 64;
-    /// Most verifies of one cluster at once.
+    /// Most verifies and comparisons of one cluster at once.
     pub const VERIFIES_MAX: usize = 2;
 
     /// Accepts a job. A job that is already here is accepted again without effect, so that a repeated message does
@@ -103,11 +103,22 @@ impl ClusterQueue {
     }
 
     fn may_start(&self, job_type: JobType) -> bool {
-        let running = self.running.iter().filter(|(_, running)| *running == job_type).count();
-        match job_type {
-            JobType::Backup => running == 0,
-            JobType::Verify => running < Self::VERIFIES_MAX,
-        }
+        let running =
+            self.running.iter().filter(|(_, running)| reads_only(*running) == reads_only(job_type)).count();
+        running < if reads_only(job_type) { Self::VERIFIES_MAX } else { 1 }
+    }
+}
+
+const fn reads_only(job_type: JobType) -> bool {
+    match job_type {
+        JobType::Verify | JobType::Compare => true,
+        JobType::Backup
+        | JobType::Restore
+        | JobType::Drill
+        | JobType::Undo
+        | JobType::Adopt
+        | JobType::Delete
+        | JobType::Sweep => false,
     }
 }
 
@@ -140,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_backup_at_a_time_and_nobody_is_lost(steps in steps()) {
+        fn one_writer_at_a_time_and_nobody_is_lost(steps in steps()) {
             let mut queue = ClusterQueue::default();
             let mut accepted = HashSet::new();
             let mut ended = HashSet::new();
@@ -149,7 +160,12 @@ mod tests {
                 let effects = match step {
                     Step::Submit(number, backup) => {
                         if ended.contains(&job(number)) { continue }
-                        let job_type = if backup { JobType::Backup } else { JobType::Verify };
+                        let job_type = match (backup, number % 2) {
+                            (true, 0) => JobType::Backup,
+                            (true, _) => JobType::Restore,
+                            (false, 0) => JobType::Compare,
+                            (false, _) => JobType::Verify,
+                        };
                         match queue.submit(job(number), job_type) {
                             Ok(effects) => { accepted.insert(job(number)); effects }
                             Err(full) => { prop_assert_eq!(full.limit, queue.waiting_count()); Vec::new() }
@@ -171,9 +187,9 @@ mod tests {
                         Effect::Discard(id) => { prop_assert!(accepted.contains(&id)); ended.insert(id); }
                     }
                 }
-                let count = |job_type| running.iter().filter(|(_, other)| *other == job_type).count();
-                prop_assert!(count(JobType::Backup) <= 1);
-                prop_assert!(count(JobType::Verify) <= ClusterQueue::VERIFIES_MAX);
+                let readers = running.iter().filter(|(_, job_type)| reads_only(*job_type)).count();
+                prop_assert!(readers <= ClusterQueue::VERIFIES_MAX);
+                prop_assert!(running.len() - readers <= 1);
                 prop_assert_eq!(accepted.len(), ended.len() + running.len() + queue.waiting_count());
             }
         }

@@ -17,6 +17,19 @@ pub enum StorageConfig {
     Azure(AzureStorage),
 }
 
+/// How binlogs are laid out below a source's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceLayout {
+    /// As Milvus writes them.
+    Milvus,
+    /// As milvus-backup copies them, below this directory.
+    MilvusBackup {
+        /// Name of the backup's directory.
+        directory: String,
+    },
+}
+
 /// A directory. For a cluster it is the directory that holds `insert_log/` and `delta_log/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalStorage {

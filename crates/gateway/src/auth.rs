@@ -3,8 +3,11 @@
 use crate::error::GatewayError;
 use axum::http::{HeaderMap, header};
 use milvault_domain::access::{ApiKey, Principal};
+use milvault_domain::identity::Project;
+use milvault_domain::ids::ProjectId;
 use milvault_domain::ports::{Catalog, Clock};
 use milvault_domain::secret::SecretValue;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// What every API key begins with, so that people and secret scanners recognize one.
 pub const API_KEY_PREFIX: &str = "mvk_";
@@ -30,9 +33,36 @@ pub(crate) struct Caller {
     pub(crate) principal: Principal,
     /// To look the key up again during a long subscription.
     key_hash: [u8; 32],
+    /// The projects of his organization, whether he sees them or not. Read with the key, and anew whenever that is
+    /// looked up again.
+    projects: Arc<RwLock<Vec<Project>>>,
 }
 
 impl Caller {
+    /// Whether the project is one of the caller's organization. It says nothing about rights.
+    pub(crate) fn knows_project(&self, project_id: ProjectId) -> bool {
+        self.projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|known| known.id == project_id)
+    }
+
+    /// The projects that the caller sees, by name.
+    pub(crate) fn visible_projects(&self) -> Vec<Project> {
+        let mut seen = self.projects.read().unwrap_or_else(PoisonError::into_inner).clone();
+        seen.retain(|project| self.sees(project.id));
+        seen
+    }
+
+    /// Takes in a project that the caller has just made or renamed.
+    pub(crate) fn meet_project(&self, project: Project) {
+        let mut projects = self.projects.write().unwrap_or_else(PoisonError::into_inner);
+        projects.retain(|known| known.id != project.id);
+        projects.push(project);
+        projects.sort_by(|one, other| one.name.cmp(&other.name));
+    }
+
     /// Whether the key still is what it was: valid, with the same rights.
     ///
     /// # Errors
@@ -43,9 +73,14 @@ impl Caller {
         clock: &dyn Clock,
     ) -> Result<bool, GatewayError> {
         let found = catalog.find_api_key(&self.key_hash).await?;
-        Ok(found.is_some_and(|key| {
+        let is_current = found.is_some_and(|key| {
             key.is_valid_at(clock.now()) && principal_of(key).grants == self.principal.grants
-        }))
+        });
+        if is_current {
+            let projects = catalog.projects(self.principal.organization_id).await?;
+            *self.projects.write().unwrap_or_else(PoisonError::into_inner) = projects;
+        }
+        Ok(is_current)
     }
 }
 
@@ -87,7 +122,11 @@ pub(crate) async fn authenticate(
     }
     let key_hash = hash_api_key(key_text);
     match catalog.find_api_key(&key_hash).await? {
-        Some(key) if key.is_valid_at(clock.now()) => Ok(Caller { principal: principal_of(key), key_hash }),
+        Some(key) if key.is_valid_at(clock.now()) => {
+            let principal = principal_of(key);
+            let projects = catalog.projects(principal.organization_id).await?;
+            Ok(Caller { principal, key_hash, projects: Arc::new(RwLock::new(projects)) })
+        }
         _ => Err(refused),
     }
 }
@@ -99,7 +138,12 @@ fn has_key_form(text: &str) -> bool {
 }
 
 fn principal_of(key: ApiKey) -> Principal {
-    Principal { api_key_id: key.id, organization_id: key.organization_id, name: key.name, grants: key.grants }
+    // What a person does with a personal key is done by him, whatever the key is called.
+    let (user_id, name) = match key.user {
+        Some(user) => (Some(user.id), user.name),
+        None => (None, key.name),
+    };
+    Principal { api_key_id: key.id, user_id, organization_id: key.organization_id, name, grants: key.grants }
 }
 
 #[cfg(test)]

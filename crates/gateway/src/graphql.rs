@@ -1,6 +1,7 @@
 //! The schema and how operations of it are executed.
 
 mod access;
+mod audited;
 mod backend;
 mod executor;
 mod model;
@@ -12,13 +13,16 @@ mod subscription;
 
 pub(crate) use backend::Backend;
 pub(crate) use executor::{GraphExecutor, complete_errors, error_response};
+pub(crate) use query::audit::readable as readable_audit;
 
+use crate::audit::AuditTrail;
 use crate::limits::GatewayLimits;
 use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, Schema, SchemaBuilder};
+use audited::AuditMutations;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
-/// Queries. They read the catalog only.
+/// Queries. They read the catalog only, but for `planRestore` and `foreignBackups`, which say so.
 #[derive(MergedObject, Default)]
 pub(crate) struct Query(
     query::viewer::ViewerQuery,
@@ -26,7 +30,13 @@ pub(crate) struct Query(
     query::cluster::ClusterQuery,
     query::repository::RepositoryQuery,
     query::backup::BackupQuery,
+    query::identity::IdentityQuery,
     query::job::JobQuery,
+    query::audit::AuditQuery,
+    query::lifecycle::LifecycleQuery,
+    query::restore::RestoreQuery,
+    query::foreign::ForeignBackupQuery,
+    query::schedules::ScheduleQuery,
 );
 
 /// Mutations. Each has one input and one payload.
@@ -35,7 +45,13 @@ pub(crate) struct Mutation(
     mutation::repository::RepositoryMutation,
     mutation::cluster::ClusterMutation,
     mutation::backup::BackupMutation,
+    mutation::identity::IdentityMutation,
+    mutation::api_key::ApiKeyMutation,
     mutation::job::JobMutation,
+    mutation::retry::RetryMutation,
+    mutation::lifecycle::LifecycleMutation,
+    mutation::restore::RestoreMutation,
+    mutation::schedules::ScheduleMutation,
 );
 
 /// Subscriptions. The first event is the current state, each further one a change.
@@ -46,9 +62,10 @@ pub(crate) struct Subscription(subscription::job::JobSubscription);
 pub(crate) type GatewaySchema = Schema<Query, Mutation, Subscription>;
 
 /// The schema with limits and with what its resolvers work on.
-pub(crate) fn schema(backend: Arc<Backend>, limits: &GatewayLimits) -> GatewaySchema {
+pub(crate) fn schema(backend: Arc<Backend>, trail: Arc<AuditTrail>, limits: &GatewayLimits) -> GatewaySchema {
     builder()
         .data(backend)
+        .extension(AuditMutations(trail))
         .limit_depth(limits.depth_max)
         .limit_complexity(limits.complexity_max)
         .limit_directives(limits.directives_max)
@@ -82,12 +99,36 @@ mod tests {
     /// Arguments that fit the schema, which is all that it takes to reach the resolver.
     fn argument(name: &str) -> &'static str {
         match name {
-            "createBackup" | "removeCluster" | "checkCluster" | "updateCluster" => {
+            "createBackup" | "removeCluster" | "checkCluster" | "updateCluster" | "sweepCluster" => {
                 "(input: {clusterId: \"x\"})"
             }
+            "setBackupPolicy" | "backupPolicyPreview" => "(input: {clusterId: \"x\", enabled: true})",
+            "updateBackup" | "deleteBackup" => "(input: {backupId: \"x\"})",
+            "holdBackup" => "(input: {backupId: \"x\", reason: \"x\"})",
+            "releaseHold" => "(input: {holdId: \"x\"})",
+            "previewRetention" | "previewSweep" => "(clusterId: \"x\")",
             "verifyBackup" => "(input: {backupId: \"x\", level: CONTENT})",
-            "cancelJob" => "(input: {jobId: \"x\"})",
-            "registerRepository" => "(input: {name: \"x\", storage: {local: {path: \"/x\"}}})",
+            "createProject" | "createApiKey" => "(input: {name: \"x\"})",
+            "renameProject" => "(input: {projectId: \"x\", name: \"x\"})",
+            "createUser" => "(input: {name: \"x\", email: \"x\"})",
+            "updateUser" => "(input: {userId: \"x\"})",
+            "setUserRoles" => "(input: {userId: \"x\", roles: []})",
+            "createCustomRole" => "(input: {name: \"x\", privileges: []})",
+            "deleteCustomRole" => "(input: {customRoleId: \"x\"})",
+            "revokeApiKey" => "(input: {apiKeyId: \"x\"})",
+            "cancelJob" | "retryJob" | "resumeRestore" | "undoRestore" | "verifyRestore" => {
+                "(input: {jobId: \"x\"})"
+            }
+            "registerRepository" | "attachRepository" => {
+                "(input: {name: \"x\", storage: {local: {path: \"/x\"}}})"
+            }
+            "foreignBackups" => "(storage: {local: {path: \"/x\"}})",
+            "adoptBackup" => {
+                "(input: {clusterId: \"x\", directory: \"x\", storage: {local: {path: \"/x\"}}})"
+            }
+            "planRestore" | "restoreBackup" | "drillBackup" => {
+                "(input: {backupId: \"x\", targetClusterId: \"x\"})"
+            }
             "registerCluster" => {
                 "(input: {name: \"x\", uri: \"x\", repositoryId: \"x\", storage: {local: {path: \"/x\"}}})"
             }
@@ -114,7 +155,8 @@ mod tests {
         {
             for field in roots["__schema"][root]["fields"].as_array().unwrap() {
                 let name = field["name"].as_str().unwrap();
-                let query = format!("{operation} {{ {name}{} {{ __typename }} }}", argument(name));
+                let selection = if name == "backupPolicyPreview" { "" } else { "{ __typename }" };
+                let query = format!("{operation} {{ {name}{} {selection} }}", argument(name));
                 let mut answer = schema.execute_stream(query).next().await.unwrap();
                 complete_errors(&mut answer, "test");
                 let code = answer.errors[0].extensions.as_ref().and_then(|extensions| extensions.get("code"));
@@ -122,6 +164,6 @@ mod tests {
                 checked += 1;
             }
         }
-        assert!(checked >= 20, "introspection found too little");
+        assert!(checked >= 29, "introspection found too little");
     }
 }

@@ -1,5 +1,6 @@
 //! Routes, and what all of them share.
 
+mod audit;
 mod envelope;
 mod graphiql;
 mod health;
@@ -8,7 +9,9 @@ mod origin;
 mod socket;
 mod sockets;
 
+use crate::audit::{AuditTrail, RefusedAuthentications};
 use crate::graphql::{Backend, GraphExecutor};
+use crate::key_use::KeyUses;
 use crate::limits::GatewayLimits;
 use crate::state::GatewayState;
 use axum::Router;
@@ -20,6 +23,7 @@ use milvault_actors::Service;
 use milvault_domain::ports::{Catalog, Clock};
 use sockets::Sockets;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
 
 /// What handlers share.
@@ -27,6 +31,7 @@ struct Gateway {
     catalog: Arc<dyn Catalog>,
     service: Service,
     clock: Arc<dyn Clock>,
+    key_uses: Arc<KeyUses>,
     limits: Arc<GatewayLimits>,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
     graphiql: bool,
@@ -34,15 +39,23 @@ struct Gateway {
     executor: GraphExecutor,
     sockets: Sockets,
     request_ids: RequestIds,
+    refused: RefusedAuthentications,
+    /// Exports of the audit log that may be under way.
+    exports: Arc<Semaphore>,
 }
 
 pub(crate) fn router(state: GatewayState) -> Router {
     let limits = Arc::new(state.limits);
-    let backend = Backend::new(Arc::clone(&state.catalog), state.service.clone(), state.tenancy);
+    let backend = Backend::new(Arc::clone(&state.catalog), state.service.clone());
+    let trail = AuditTrail::new(Arc::clone(&state.catalog), Arc::clone(&state.clock), state.organization_id);
+    let trail = Arc::new(trail);
     let gateway = Arc::new(Gateway {
-        executor: GraphExecutor::new(Arc::new(backend), Arc::clone(&limits)),
+        executor: GraphExecutor::new(Arc::new(backend), Arc::clone(&trail), Arc::clone(&limits)),
+        refused: RefusedAuthentications::new(trail),
+        exports: Arc::new(Semaphore::new(limits.audit_exports_max)),
         sockets: Sockets::new(limits.sockets_max, limits.sockets_per_key_max),
         request_ids: RequestIds::new(state.clock.now()),
+        key_uses: Arc::new(KeyUses::new(Arc::clone(&state.catalog), limits.key_use_delay)),
         catalog: state.catalog,
         service: state.service,
         clock: state.clock,
@@ -53,6 +66,7 @@ pub(crate) fn router(state: GatewayState) -> Router {
     });
     Router::new()
         .route("/graphql", post(operation::answer).get(operation::open))
+        .route("/audit.jsonl", get(audit::export))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

@@ -7,10 +7,12 @@
 //! Absences: no batching of operations, no uploads, no mutations over GET, no total counts of lists (a count would
 //! cost more than the page), no cookies.
 
+mod audit;
 mod auth;
 mod error;
 mod graphql;
 mod http;
+mod key_use;
 mod limits;
 mod state;
 
@@ -24,6 +26,7 @@ pub use state::GatewayState;
 /// |---|---|
 /// | `POST /graphql` | queries and mutations |
 /// | `GET /graphql` | with a WebSocket upgrade: `graphql-transport-ws`; otherwise the `GraphiQL` page, where enabled |
+/// | `GET /audit.jsonl` | the audit log as JSON lines |
 /// | `GET /healthz` | the process is alive |
 /// | `GET /readyz` | the catalog answers and work is admitted; otherwise 503 with the reasons |
 /// | `GET /metrics` | Prometheus text |

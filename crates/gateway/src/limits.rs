@@ -49,6 +49,10 @@ pub struct GatewayLimits {
     pub send_timeout: Duration,
     /// How often the key of an open WebSocket is looked up again.
     pub key_check_interval: Duration,
+    /// Exports of the audit log that may be under way at once.
+    pub audit_exports_max: usize,
+    /// How long uses of keys gather before their times are written in one transaction.
+    pub key_use_delay: Duration,
 }
 
 impl Default for GatewayLimits {
@@ -73,6 +77,8 @@ impl Default for GatewayLimits {
             ping_interval: Duration::from_secs(15),
             send_timeout: Duration::from_secs(30),
             key_check_interval: Duration::from_secs(5),
+            audit_exports_max: 4,
+            key_use_delay: Duration::from_secs(10),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::limits::GatewayLimits;
 use milvault_actors::Service;
-use milvault_domain::ports::{Catalog, Clock, Tenancy};
+use milvault_domain::ids::OrganizationId;
+use milvault_domain::ports::{Catalog, Clock};
 use std::sync::Arc;
 
 /// Everything the gateway is given by the server.
@@ -13,8 +14,8 @@ pub struct GatewayState {
     pub service: Service,
     /// Decides whether keys are still valid.
     pub clock: Arc<dyn Clock>,
-    /// The organization and project that this server serves.
-    pub tenancy: Tenancy,
+    /// The organization that audit entries about nobody known belong to: the one that this server serves.
+    pub organization_id: OrganizationId,
     /// Limits of everything a caller can make grow.
     pub limits: GatewayLimits,
     /// Renders all metrics of the process as Prometheus text.

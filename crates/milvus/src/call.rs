@@ -3,14 +3,20 @@
 use crate::describe::DescribedCollection;
 use milvus::proto::common::Status;
 use milvus::proto::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, DescribeCollectionRequest, DescribeDatabaseRequest,
-    DescribeDatabaseResponse, DescribeIndexRequest, DescribeIndexResponse, FlushRequest, FlushResponse,
-    GetFlushStateRequest, GetFlushStateResponse, GetLoadStateRequest, GetLoadStateResponse,
+    AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, CreateAliasRequest,
+    CreateCollectionRequest, CreateCredentialRequest, CreateDatabaseRequest, CreateIndexRequest,
+    CreatePartitionRequest, CreateRoleRequest, DescribeCollectionRequest, DescribeDatabaseRequest,
+    DescribeDatabaseResponse, DescribeIndexRequest, DescribeIndexResponse, DropAliasRequest,
+    DropCollectionRequest, DropDatabaseRequest, FlushRequest, FlushResponse, GetFlushStateRequest,
+    GetFlushStateResponse, GetImportStateRequest, GetImportStateResponse, GetLoadStateRequest,
+    GetLoadStateResponse, GetPartitionStatisticsRequest, GetPartitionStatisticsResponse,
     GetPersistentSegmentInfoRequest, GetPersistentSegmentInfoResponse, GetReplicasRequest,
-    GetReplicasResponse, GetVersionRequest, GetVersionResponse, ListAliasesRequest, ListAliasesResponse,
-    ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest, ListDatabasesResponse,
-    SelectGrantRequest, SelectGrantResponse, SelectRoleRequest, SelectRoleResponse, ShowCollectionsRequest,
-    ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse,
+    GetReplicasResponse, GetVersionRequest, GetVersionResponse, ImportRequest, ImportResponse,
+    ListAliasesRequest, ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse,
+    ListDatabasesRequest, ListDatabasesResponse, ListImportTasksRequest, ListImportTasksResponse,
+    LoadCollectionRequest, OperatePrivilegeRequest, OperateUserRoleRequest, ReleaseCollectionRequest,
+    RenameCollectionRequest, SelectGrantRequest, SelectGrantResponse, SelectRoleRequest, SelectRoleResponse,
+    ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse,
 };
 use std::time::Duration;
 
@@ -67,4 +73,46 @@ calls! {
     "GetPersistentSegmentInfo": GetPersistentSegmentInfoRequest => GetPersistentSegmentInfoResponse, 60 s;
     "GetFlushState": GetFlushStateRequest => GetFlushStateResponse, 20 s;
     "Flush": FlushRequest => FlushResponse, 120 s;
+    "GetPartitionStatistics": GetPartitionStatisticsRequest => GetPartitionStatisticsResponse, 20 s;
+    // 2.3.5 takes half a minute to say that there is no such collection.
+    "Import": ImportRequest => ImportResponse, 60 s;
+    "GetImportState": GetImportStateRequest => GetImportStateResponse, 20 s;
+    "ListImportTasks": ListImportTasksRequest => ListImportTasksResponse, 60 s;
+}
+
+impl Answer for Status {
+    fn status(&self) -> Option<&Status> {
+        Some(self)
+    }
+}
+
+/// Calls that are answered with nothing but a status.
+macro_rules! changes {
+    ($($method:literal: $request:ty, $deadline_seconds:literal s;)*) => {$(
+        impl Call for $request {
+            type Answer = Status;
+            const METHOD: &'static str = $method;
+            const PATH: &'static str = concat!("/milvus.proto.milvus.MilvusService/", $method);
+            const DEADLINE: Duration = Duration::from_secs($deadline_seconds);
+        }
+    )*};
+}
+
+changes! {
+    "CreateDatabase": CreateDatabaseRequest, 60 s;
+    "DropDatabase": DropDatabaseRequest, 60 s;
+    "CreateCollection": CreateCollectionRequest, 60 s;
+    "DropCollection": DropCollectionRequest, 60 s;
+    "RenameCollection": RenameCollectionRequest, 60 s;
+    "CreatePartition": CreatePartitionRequest, 60 s;
+    "CreateAlias": CreateAliasRequest, 20 s;
+    "AlterAlias": AlterAliasRequest, 20 s;
+    "DropAlias": DropAliasRequest, 20 s;
+    "CreateIndex": CreateIndexRequest, 60 s;
+    "LoadCollection": LoadCollectionRequest, 60 s;
+    "ReleaseCollection": ReleaseCollectionRequest, 60 s;
+    "CreateCredential": CreateCredentialRequest, 20 s;
+    "CreateRole": CreateRoleRequest, 20 s;
+    "OperateUserRole": OperateUserRoleRequest, 20 s;
+    "OperatePrivilege": OperatePrivilegeRequest, 20 s;
 }

@@ -39,8 +39,14 @@ impl Client {
         Self { grpc, authorization }
     }
 
-    /// Makes a call. Every call of this crate can be repeated without harm, so failures of the transport are
-    /// retried a few times, and a server that limits the rate is met with more patience: about two minutes.
+    /// The same connection with credentials, should it have none.
+    pub(crate) fn authorized_by_default(&self, authorization: MetadataValue<Ascii>) -> Self {
+        let authorization = self.authorization.clone().or(Some(authorization));
+        Self { grpc: self.grpc.clone(), authorization }
+    }
+
+    /// Makes a call that can be repeated without harm: failures of the transport are retried a few times, and a
+    /// server that limits the rate is met with more patience, about two minutes.
     pub(crate) async fn call<C: Call>(&self, request: C) -> CallResult<C::Answer> {
         let transient = ExponentialBuilder::default()
             .with_jitter()

@@ -8,7 +8,7 @@ use milvault_domain::backup::BackupScope;
 use milvault_domain::cluster::MilvusEndpoint;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::milvus::{Cut, ServerInfo};
-use milvault_domain::ports::{MilvusCluster, MilvusConnector, SecretSource};
+use milvault_domain::ports::{MilvusCluster, MilvusConnector, MilvusTarget, SecretSource};
 use milvus::proto::milvus::{GetVersionRequest, ListDatabasesRequest};
 use std::sync::Arc;
 
@@ -31,6 +31,16 @@ impl MilvusGrpcConnector {
 #[async_trait]
 impl MilvusConnector for MilvusGrpcConnector {
     async fn connect(&self, endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusCluster>> {
+        Ok(Arc::new(self.open(endpoint).await?))
+    }
+
+    async fn connect_target(&self, endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusTarget>> {
+        Ok(Arc::new(self.open(endpoint).await?))
+    }
+}
+
+impl MilvusGrpcConnector {
+    async fn open(&self, endpoint: &MilvusEndpoint) -> PortResult<ConnectedCluster> {
         let authorization = channel::authorization(&endpoint.auth, self.secrets.as_ref())?;
         let client = Client::new(channel::open(endpoint).await?, authorization);
         let version = client
@@ -47,7 +57,7 @@ impl MilvusConnector for MilvusGrpcConnector {
                 .map_err(|error| first_call_error(endpoint, error))?;
         }
         tracing::debug!(uri = %endpoint.uri, version, verified = server.capabilities.verified, "connected to Milvus");
-        Ok(Arc::new(ConnectedCluster { client, server }))
+        Ok(ConnectedCluster { client, server, secrets: Arc::clone(&self.secrets) })
     }
 }
 
@@ -67,9 +77,12 @@ fn first_call_error(endpoint: &MilvusEndpoint, error: CallError) -> PortError {
     }
 }
 
-struct ConnectedCluster {
-    client: Client,
-    server: ServerInfo,
+/// A connection, for reading and for changing.
+pub(crate) struct ConnectedCluster {
+    pub(crate) client: Client,
+    pub(crate) server: ServerInfo,
+    /// For the passwords of users that are made.
+    pub(crate) secrets: Arc<dyn SecretSource>,
 }
 
 #[async_trait]

@@ -17,8 +17,10 @@ pub(crate) enum Fault {
     RateLimited,
     /// The named collection or database does not exist (any more).
     NotFound,
-    /// There is nothing of what was asked about: no index, no replica.
+    /// There is nothing of what was asked about: no index, no replica, no partition, no import, no alias.
     Nothing,
+    /// The name belongs to something else.
+    Taken,
     /// User, password or token are missing or wrong.
     Unauthenticated,
     /// The user may not do this.
@@ -92,6 +94,14 @@ impl CallError {
     pub(crate) fn is_not_found(&self) -> bool {
         self.fault == Fault::NotFound
     }
+
+    /// As the failure of a port, of this kind when the server said no in words only.
+    pub(crate) fn refused_as(self, kind: PortErrorKind) -> PortError {
+        match self.fault {
+            Fault::Other => PortError::with_source(kind, format!("Milvus refused {self}"), self),
+            _ => self.into(),
+        }
+    }
 }
 
 /// Meaning of Milvus's codes; 0 in the first stands for a server that only knows the old ones.
@@ -102,7 +112,10 @@ fn fault_of(code: i32, old_code: i32) -> Fault {
         8 => Fault::RateLimited,
         10 => Fault::Unimplemented,
         100 | 800 => Fault::NotFound,
-        400 | 700 => Fault::Nothing,
+        // Partition, replica, index, a key of the server's own store (an import's), alias.
+        200 | 400 | 700 | 1000 | 1600 => Fault::Nothing,
+        // A collection has the alias's name, or the alias is another collection's.
+        1601 | 1602 => Fault::Taken,
         1400 => Fault::Unauthenticated,
         1401 => Fault::PermissionDenied,
         // 2.3 reports much under its catch-all code, where the old code still tells more.
@@ -149,6 +162,7 @@ impl From<CallError> for PortError {
                 (PortErrorKind::Unavailable, "; Milvus limits the rate of this call, try again later")
             }
             Fault::NotFound | Fault::Nothing => (PortErrorKind::NotFound, ""),
+            Fault::Taken => (PortErrorKind::Conflict, ""),
             Fault::Unauthenticated => {
                 (PortErrorKind::PermissionDenied, "; check the credentials registered for this cluster")
             }
@@ -192,6 +206,8 @@ mod tests {
         assert_eq!(fault(800, ErrorCode::UnexpectedError as i32), Some(Fault::NotFound));
         assert_eq!(fault(700, ErrorCode::IndexNotExist as i32), Some(Fault::Nothing));
         assert_eq!(fault(400, ErrorCode::MetaFailed as i32), Some(Fault::Nothing));
+        assert_eq!(fault(1000, ErrorCode::UnexpectedError as i32), Some(Fault::Nothing));
+        assert_eq!(fault(1602, ErrorCode::UnexpectedError as i32), Some(Fault::Taken));
         assert_eq!(fault(8, ErrorCode::RateLimit as i32), Some(Fault::RateLimited));
         assert_eq!(fault(0, ErrorCode::RateLimit as i32), Some(Fault::RateLimited));
         assert_eq!(fault(1, ErrorCode::NotReadyServe as i32), Some(Fault::Unavailable));

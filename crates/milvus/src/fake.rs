@@ -6,7 +6,7 @@ use milvault_domain::backup::BackupScope;
 use milvault_domain::cluster::MilvusEndpoint;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::milvus::{Cut, ServerInfo};
-use milvault_domain::ports::{MilvusCluster, MilvusConnector};
+use milvault_domain::ports::{MilvusCluster, MilvusConnector, MilvusTarget};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -101,6 +101,12 @@ impl MilvusConnector for FakeMilvus {
             return Err(PortError::new(kind, message));
         }
         Ok(Arc::new(FakeCluster { fake: self.clone(), server: script.cut.server.clone() }))
+    }
+
+    /// The script knows cuts only; restores are tested with the fakes of those who carry them out.
+    async fn connect_target(&self, _endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusTarget>> {
+        let message = "the scripted Milvus cannot be changed";
+        Err(PortError::new(PortErrorKind::Unsupported, message))
     }
 }
 
@@ -211,6 +217,8 @@ mod tests {
         let missing = BackupScope::Databases(vec![String::from("c")]);
         assert_eq!(cluster.take_cut(&missing).await.unwrap_err().kind(), PortErrorKind::NotFound);
         assert_eq!(fake.cut_scopes().len(), 4);
+        let refused = fake.connect_target(&endpoint()).await.err().unwrap();
+        assert_eq!(refused.kind(), PortErrorKind::Unsupported);
     }
 
     #[tokio::test]

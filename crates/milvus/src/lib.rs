@@ -1,4 +1,5 @@
-//! A live Milvus over gRPC: versions and what they can do, what a cluster consists of, and the cut.
+//! A live Milvus over gRPC: versions and what they can do, what a cluster consists of, the cut, and giving
+//! rows back.
 //!
 //! The messages come from Milvus's own protocol definition as the official SDK ships it; the channel, the deadlines,
 //! the retries and the reading of errors are this crate's. None of the SDK's and none of tonic's types leave it.
@@ -6,6 +7,7 @@
 //! Run against Milvus 2.3.5. What concerns newer servers is written from public sources and says so.
 
 mod access;
+mod binlog;
 mod call;
 mod channel;
 mod client;
@@ -16,6 +18,8 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod listing;
+mod target;
 mod versions;
 
+pub use binlog::MilvusBinlogReader;
 pub use connector::MilvusGrpcConnector;

@@ -8,6 +8,15 @@ pub(crate) fn server_info(version: &str) -> ServerInfo {
     ServerInfo { version: version.to_owned(), capabilities: capabilities(Version::parse(version)) }
 }
 
+/// Whether a server can keep values of a type (as Milvus numbers them). It has to be known here: 2.3.5 creates fields
+/// of types that it never heard of.
+pub(crate) fn knows_type(server: &ServerInfo, data_type: i32) -> bool {
+    // Bool, integers, floats, texts, array, JSON, binary and float vectors; the other vectors came with 2.4.
+    const BEFORE_2_4: [i32; 13] = [1, 2, 3, 4, 5, 10, 11, 20, 21, 22, 23, 100, 101];
+    let version = Version::parse(&server.version).unwrap_or(Version::NEWEST);
+    version >= Version::new(2, 4, 0) || BEFORE_2_4.contains(&data_type)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Version {
     major: u32,
@@ -87,5 +96,13 @@ mod tests {
             let info = server_info(version);
             assert_eq!((info.version.as_str(), info.capabilities), (version, expected));
         }
+    }
+
+    #[test]
+    fn old_servers_do_not_know_new_types() {
+        let (json, sparse_vector) = (23, 104);
+        assert!(knows_type(&server_info("v2.3.5"), json));
+        assert!(!knows_type(&server_info("v2.3.5"), sparse_vector));
+        assert!(knows_type(&server_info("v2.4.0"), sparse_vector));
     }
 }

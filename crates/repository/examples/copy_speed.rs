@@ -1,17 +1,19 @@
-//! Times a backup between two local directories against `cp -r` followed by `sync`, in turn, on the same data.
+//! Times a backup between two local directories against `cp -r` followed by `sync`, in turn, on the same data; and what
+//! comes after it: a backup of what has not changed, a verify, and staging for a restore.
 //!
 //! `cargo run --release -p milvault-repository --example copy_speed -- <work directory> [rounds] [copies at once]`
 
 use futures::{StreamExt, TryStreamExt};
 use milvault_domain::backup::{BackupScope, CreationMethod, ManifestHeader};
-use milvault_domain::ids::{BackupId, ClusterId, ProjectId, RepositoryId};
+use milvault_domain::ids::{BackupId, ClusterId, JobId, ProjectId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::milvus::{Capabilities, Cut, ServerInfo, TimestampUnit};
 use milvault_domain::plan::plan_copy;
-use milvault_domain::ports::{PortError, PortErrorKind, PortResult, SecretSource, Stores};
+use milvault_domain::ports::{BackupRepository, PortError, PortErrorKind, PortResult, SecretSource, Stores};
 use milvault_domain::progress::ProgressCounters;
+use milvault_domain::restore::staging_directory;
 use milvault_domain::secret::{Secret, SecretValue};
-use milvault_domain::storage::{LocalStorage, StorageConfig};
+use milvault_domain::storage::{LocalStorage, SourceLayout, StorageConfig};
 use milvault_repository::RepositoryStores;
 use std::collections::HashSet;
 use std::error::Error;
@@ -47,43 +49,48 @@ async fn main() -> Outcome<()> {
         })?;
         std::fs::remove_dir_all(&copy)?;
         let repository = work.join("repository");
-        let (full, second, verify) = back_up(&source, &repository, round, at_once).await?;
+        let times = back_up(&source, &repository, round, at_once).await?;
         std::fs::remove_dir_all(&repository)?;
         println!(
-            "cp+sync {:.0} MB/s; backup {:.0} MB/s; ratio {:.2}; unchanged {:.2} %; verify {:.0} MB/s; peak {} MiB",
+            "cp+sync {:.0} MB/s; backup {:.0} MB/s; ratio {:.2}; unchanged {:.2} %; verify {:.0} MB/s; stage {:.0} MB/s; peak {} MiB",
             TOTAL_MEGABYTES / reference.as_secs_f64(),
-            TOTAL_MEGABYTES / full.as_secs_f64(),
-            reference.as_secs_f64() / full.as_secs_f64(),
-            100.0 * second.as_secs_f64() / full.as_secs_f64(),
-            TOTAL_MEGABYTES / verify.as_secs_f64(),
+            TOTAL_MEGABYTES / times.full.as_secs_f64(),
+            reference.as_secs_f64() / times.full.as_secs_f64(),
+            100.0 * times.unchanged.as_secs_f64() / times.full.as_secs_f64(),
+            TOTAL_MEGABYTES / times.verify.as_secs_f64(),
+            TOTAL_MEGABYTES / times.stage.as_secs_f64(),
             peak_mib()?,
         );
     }
     Ok(())
 }
 
-async fn back_up(
-    source: &Path,
-    repository: &Path,
-    round: u128,
-    at_once: usize,
-) -> Outcome<(Duration, Duration, Duration)> {
+struct Times {
+    full: Duration,
+    unchanged: Duration,
+    verify: Duration,
+    stage: Duration,
+}
+
+async fn back_up(source: &Path, repository: &Path, round: u128, at_once: usize) -> Outcome<Times> {
     let stores = RepositoryStores::new(Arc::new(NoSecrets));
     let source = local(source);
     let config = local(repository);
     let id = RepositoryId::from_uuid(Uuid::from_u128(round));
     let capabilities = stores.create_repository(id, &config).await?;
+    let target = local(&repository.with_file_name("target"));
     let repository = stores.open_repository(id, &config, capabilities).await?;
     let cluster_id = ClusterId::from_uuid(Uuid::from_u128(1));
     let mut times = Vec::new();
     let ids = [1, 2].map(|number| BackupId::from_uuid(Uuid::from_u128(number)));
     for (position, backup_id) in ids.into_iter().enumerate() {
         let begun = Instant::now();
-        let opened = stores.open_source(&source).await?;
+        let opened = stores.open_source(&source, &SourceLayout::Milvus).await?;
         let segments: HashSet<i64> = (0..100_000).collect();
         let index = repository.load_index(cluster_id, &ids[..position], &[]).await?;
         let listed = opened.list_binlogs(1, &segments).await?;
-        let copier = stores.open_copier(&source, Arc::clone(&repository), None).await?;
+        let copier =
+            stores.open_copier(&source, &SourceLayout::Milvus, Arc::clone(&repository), None).await?;
         let plan = plan_copy(cluster_id, listed, &index, copier.route());
         let header = header(backup_id, cluster_id);
         repository.save_unfinished(&header, &plan).await?;
@@ -102,7 +109,28 @@ async fn back_up(
     if report.failure_count != 0 {
         return Err(format!("{:?}", report.failures).into());
     }
-    Ok((times[0], times[1], begun.elapsed()))
+    let verify = begun.elapsed();
+    let stage = stage(&stores, &repository, ids[0], &target).await?;
+    Ok(Times { full: times[0], unchanged: times[1], verify, stage })
+}
+
+async fn stage(
+    stores: &RepositoryStores,
+    repository: &Arc<dyn BackupRepository>,
+    backup_id: BackupId,
+    target: &StorageConfig,
+) -> Outcome<Duration> {
+    if let StorageConfig::Local(target) = target {
+        std::fs::create_dir_all(&target.path)?;
+    }
+    let directory = staging_directory(JobId::from_uuid(Uuid::from_u128(1)));
+    let stager = stores.open_stager(Arc::clone(repository), target, None).await?;
+    let begun = Instant::now();
+    let objects = repository.read_objects(backup_id, None).await?;
+    stager.stage(&objects, &directory, &ProgressCounters::default()).await?;
+    let taken = begun.elapsed();
+    stager.remove(&directory).await?;
+    Ok(taken)
 }
 
 /// Milvus's layout: large binlogs of 16 to 64 MiB, and small ones of 1 to 100 KiB.

@@ -3,6 +3,8 @@
 pub(crate) mod framed;
 pub(crate) mod hashes;
 pub(crate) mod index;
+pub(crate) mod lifecycle;
+pub(crate) mod objects;
 pub(crate) mod packs;
 pub(crate) mod seal;
 pub(crate) mod summary;
@@ -12,7 +14,6 @@ pub(crate) mod unfinished;
 use crate::layout;
 use crate::place::Place;
 use framed::FramedReader;
-use futures::TryStreamExt;
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::BackupId;
@@ -37,23 +38,14 @@ pub(crate) async fn open_manifest(
     Ok((header, reader))
 }
 
-/// Ids of all backups with a manifest, oldest first.
+/// Ids of all backups with a manifest and without a tombstone, oldest first.
 ///
 /// # Errors
 /// Errors of the store.
 pub(crate) async fn list(place: &dyn Place) -> PortResult<Vec<BackupId>> {
-    let mut backups: Vec<BackupId> = place
-        .list(layout::BACKUPS)
-        .try_filter_map(|file| async move { Ok(backup_of_manifest(&file.path)) })
-        .try_collect()
-        .await?;
-    backups.sort_unstable();
-    Ok(backups)
-}
-
-fn backup_of_manifest(path: &str) -> Option<BackupId> {
-    let id = path.strip_prefix(layout::BACKUPS)?.strip_prefix('/')?.strip_suffix("/manifest")?;
-    id.parse().ok()
+    let remains = lifecycle::remains(place).await?;
+    let listed = remains.into_iter().filter(|remains| remains.manifest && !remains.tombstone);
+    Ok(listed.map(|remains| remains.backup_id).collect())
 }
 
 /// What to say of an item that cannot be where it was found.

@@ -6,8 +6,8 @@ mod server_side;
 mod streamed;
 
 pub(crate) use limit::ByteLimit;
-pub(crate) use server_side::{ServerSide, same_store};
-pub(crate) use streamed::{Source, StreamedCopies};
+pub(crate) use server_side::{CopiedFile, CopyRequests, ServerSide, same_store};
+pub(crate) use streamed::{Source, StreamedCopies, update_hash};
 
 use crate::backups::packs::{PackState, inspect};
 use crate::layout;
@@ -108,37 +108,49 @@ impl Copier for RepositoryCopier {
     }
 
     async fn copy(&self, unit: &CopyUnit, progress: &ProgressCounters) -> PortResult<Vec<StoredObject>> {
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(5))
-            .with_max_times(REPEATS_MAX)
-            .with_jitter();
         (|| self.attempt(unit, progress))
-            .retry(backoff)
+            .retry(backoff())
             .when(|error: &PortError| error.kind() == PortErrorKind::Unavailable)
             .notify(|error, pause| tracing::warn!(%error, ?pause, "a unit is copied again"))
             .await
     }
 }
 
+/// Pauses between attempts at a unit.
+pub(crate) fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(REPEATS_MAX)
+        .with_jitter()
+}
+
 /// What an attempt has counted, to be taken back if it fails.
-struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     progress: &'a ProgressCounters,
     counted_bytes: u64,
 }
 
 impl<'a> Attempt<'a> {
-    fn new(progress: &'a ProgressCounters) -> Self {
+    pub(crate) fn new(progress: &'a ProgressCounters) -> Self {
         Self { progress, counted_bytes: 0 }
     }
 
-    fn add_bytes(&mut self, bytes: u64) {
+    pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.progress.add_bytes(bytes);
         self.counted_bytes += bytes;
     }
 
+    pub(crate) fn add_through_server(&self, bytes: u64) {
+        self.progress.add_through_server(bytes);
+    }
+
     /// Settles the count: objects are counted when all of them are durable, failed bytes are taken back.
-    fn settle<T>(self, result: PortResult<T>, new_objects: impl FnOnce(&T) -> usize) -> PortResult<T> {
+    pub(crate) fn settle<T>(
+        self,
+        result: PortResult<T>,
+        new_objects: impl FnOnce(&T) -> usize,
+    ) -> PortResult<T> {
         match &result {
             Ok(copied) => (0..new_objects(copied)).for_each(|_| self.progress.add_object()),
             Err(_) => self.progress.take_back_bytes(self.counted_bytes),

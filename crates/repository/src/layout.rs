@@ -37,9 +37,27 @@ pub(crate) fn backup_file(id: BackupId, name: &str) -> String {
     format!("{BACKUPS}/{id}/{name}")
 }
 
+/// Name of a manifest in the directory of its backup.
+pub(crate) const MANIFEST: &str = "manifest";
+/// Name of a saved plan in the directory of its backup.
+pub(crate) const UNFINISHED: &str = "unfinished";
+/// Name of a tombstone in the directory of its backup.
+pub(crate) const TOMBSTONE: &str = "deleted.json";
+
+/// The backup that a file belongs to, and its name in that backup's directory.
+pub(crate) fn of_backup(path: &str) -> Option<(BackupId, &str)> {
+    let (id, name) = path.strip_prefix(BACKUPS)?.strip_prefix('/')?.split_once('/')?;
+    Some((id.parse().ok()?, name))
+}
+
 /// The manifest of a backup.
 pub(crate) fn manifest(id: BackupId) -> String {
-    backup_file(id, "manifest")
+    backup_file(id, MANIFEST)
+}
+
+/// The file that says that a backup is deleted.
+pub(crate) fn tombstone(id: BackupId) -> String {
+    backup_file(id, TOMBSTONE)
 }
 
 /// The facts of a backup for a person.
@@ -49,7 +67,7 @@ pub(crate) fn summary(id: BackupId) -> String {
 
 /// Header and plan of a backup that is not sealed.
 pub(crate) fn unfinished(id: BackupId) -> String {
-    backup_file(id, "unfinished")
+    backup_file(id, UNFINISHED)
 }
 
 /// What names of files with hashes recorded by a verify begin with.

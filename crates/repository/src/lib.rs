@@ -11,12 +11,15 @@ mod backups;
 mod connect;
 mod copy;
 mod error;
+mod foreign;
 mod layout;
+mod lifecycle;
 mod marker;
 mod place;
 mod probe;
 mod repository;
 mod source;
+mod stage;
 mod stores;
 mod verify;
 

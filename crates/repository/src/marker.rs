@@ -26,7 +26,7 @@ pub(crate) struct Marker {
     /// When the repository was made, as its id tells.
     created_at: Option<DateTime<Utc>>,
     /// What the store was found to do then.
-    capabilities: StoreCapabilities,
+    pub(crate) capabilities: StoreCapabilities,
 }
 
 impl Marker {

@@ -10,8 +10,8 @@ mod object;
 mod sequential;
 
 pub(crate) use buffer::{BufferPool, PooledBuffer};
-pub(crate) use direct::DirectFile;
-pub(crate) use local::LocalPlace;
+pub(crate) use direct::{BufferedDirectFile, DirectFile, Readers};
+pub(crate) use local::{LocalPlace, count_files};
 pub(crate) use object::{ObjectPlace, bare_tag};
 
 use async_trait::async_trait;
@@ -84,6 +84,9 @@ pub(crate) trait Place: Send + Sync {
 
     /// Lists all files below a directory, in no order. A directory that does not exist has none.
     fn list(&self, directory: &str) -> BoxStream<'static, PortResult<ListedFile>>;
+
+    /// Names of the directories in a directory, in no order. One that does not exist has none.
+    async fn directories(&self, directory: &str) -> PortResult<Vec<String>>;
 
     /// Removes a file; one that does not exist is fine.
     async fn delete(&self, path: &str) -> PortResult<()>;

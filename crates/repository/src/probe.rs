@@ -1,10 +1,9 @@
 //! What a store can do, found out by doing it with small objects below `tmp/`.
 
 use crate::connect::{Connection, S3Connection};
-use crate::copy::ServerSide;
+use crate::copy::{CopiedFile, CopyRequests};
 use crate::layout;
 use crate::place::{Creation, ObjectPlace, Overwrite, Place};
-use crate::source::ObjectSource;
 use bytes::Bytes;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::repository::StoreCapabilities;
@@ -82,8 +81,8 @@ async fn try_copy(
     let facts = place.facts(from).await?.ok_or_else(|| {
         PortError::new(PortErrorKind::Internal, "the store does not show an object that was just written")
     })?;
-    let source = ObjectSource::new(Arc::clone(&s3.store) as Arc<_>, "s3", "");
-    let copier = ServerSide::new(s3, place.clone(), source, &s3.config.bucket, true)?;
+    let requests = CopyRequests::new(s3, &s3.config.bucket, true)?;
     let (from, to) = (place.key(from)?, place.key(to)?);
-    copier.probe(&from, &to, facts.tag.as_deref(), in_parts.then_some(size_bytes)).await
+    let file = CopiedFile { from: &from, tag: facts.tag.as_deref(), size_bytes };
+    requests.probe(file, &to, in_parts).await
 }

@@ -19,6 +19,7 @@ use milvault_domain::ports::{BackupRepository, CheckFinding, SealReceipt, Unfini
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -141,6 +142,18 @@ impl BackupRepository for FileRepository {
     async fn read_header(&self, backup_id: BackupId) -> PortResult<ManifestHeader> {
         let (header, _) = backups::open_manifest(self.place.as_ref(), backup_id).await?;
         Ok(header)
+    }
+
+    async fn read_objects(
+        &self,
+        backup_id: BackupId,
+        collection_ids: Option<&HashSet<i64>>,
+    ) -> PortResult<Vec<StoredObject>> {
+        backups::objects::list(self.place.as_ref(), backup_id, collection_ids).await
+    }
+
+    async fn read_object(&self, object: &StoredObject) -> PortResult<Vec<u8>> {
+        backups::objects::read(self.place.as_ref(), object).await
     }
 
     async fn list_backups(&self) -> PortResult<Vec<BackupId>> {

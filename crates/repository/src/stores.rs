@@ -1,21 +1,28 @@
 //! Opens sources, repositories and the ways between them.
 
 use crate::connect::{Connection, ObjectConnection, connect, connect_s3};
-use crate::copy::{ByteLimit, RepositoryCopier, ServerSide, Source, StreamedCopies, same_store};
+use crate::copy::{
+    ByteLimit, CopyRequests, RepositoryCopier, ServerSide, Source, StreamedCopies, same_store,
+};
 use crate::error::from_store;
+use crate::foreign;
 use crate::layout;
 use crate::marker::{self, Marker};
 use crate::place::{LocalPlace, ObjectPlace, Place};
 use crate::probe::probe;
 use crate::repository::FileRepository;
-use crate::source::{LocalSource, ObjectSource};
+use crate::source::{GroupedKeys, KeyLayout, LocalSource, ObjectSource};
+use crate::stage::{InStoreCopies, LocalTarget, ObjectTarget, RepositoryStager, StagingTarget};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::RepositoryId;
-use milvault_domain::ports::{BackupRepository, Copier, SecretSource, SourceStore, Stores};
+use milvault_domain::milvus::Cut;
+use milvault_domain::ports::{
+    AttachedRepository, BackupRepository, Copier, ForeignBackup, SecretSource, SourceStore, Stager, Stores,
+};
 use milvault_domain::repository::StoreCapabilities;
-use milvault_domain::storage::{S3Storage, StorageConfig};
+use milvault_domain::storage::{S3Storage, SourceLayout, StorageConfig};
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::sync::Arc;
 
@@ -39,6 +46,7 @@ impl RepositoryStores {
     async fn server_side(
         &self,
         source: &StorageConfig,
+        layout: KeyLayout,
         repository: &FileRepository,
     ) -> PortResult<Option<ServerSide>> {
         let (StorageConfig::S3(source), Connection::Object(connection)) = (source, &repository.connection)
@@ -59,7 +67,7 @@ impl RepositoryStores {
         };
         let reader = connect_s3(&config, self.secrets.as_ref())?;
         let prefix = source.prefix.trim_matches('/');
-        let reading = ObjectSource::new(Arc::clone(&reader.store) as Arc<_>, "s3", prefix);
+        let reading = ObjectSource::new(Arc::clone(&reader.store) as Arc<_>, "s3", prefix, layout);
         if let Err(error) = can_read(reader.store.as_ref(), &reading).await {
             tracing::warn!(
                 repository_id = %repository.id,
@@ -71,13 +79,65 @@ impl RepositoryStores {
         }
         let place = object_place(connection, repository.capabilities);
         let multipart_copy = repository.capabilities.multipart_copy;
-        ServerSide::new(destination, place, reading, &source.bucket, multipart_copy).map(Some)
+        let requests = CopyRequests::new(destination, &source.bucket, multipart_copy)?;
+        Ok(Some(ServerSide::new(requests, place, reading)))
     }
+
+    /// The way inside the store from a repository to a cluster's storage, where both share one that can do it.
+    async fn in_store(
+        &self,
+        repository: &FileRepository,
+        target: &ObjectConnection,
+    ) -> PortResult<Option<InStoreCopies>> {
+        let (Connection::Object(from), Some(to)) = (&repository.connection, &target.s3) else {
+            return Ok(None);
+        };
+        let Some(s3) = &from.s3 else { return Ok(None) };
+        if !repository.capabilities.server_side_copy || !same_store(&s3.config, &to.config) {
+            return Ok(None);
+        }
+        // The store reads the repository on behalf of whoever signs the request: the cluster's credentials.
+        let config = S3Storage {
+            bucket: s3.config.bucket.clone(),
+            prefix: s3.config.prefix.clone(),
+            ..to.config.clone()
+        };
+        let reader = connect_s3(&config, self.secrets.as_ref())?;
+        let place = object_place(from, repository.capabilities);
+        let marker = place.key(layout::MARKER)?;
+        if let Err(error) = reader.store.head(&marker).await {
+            tracing::warn!(
+                repository_id = %repository.id,
+                error = %from_store("read", marker.as_ref(), error),
+                "the cluster's storage credentials cannot read the repository: bytes go through this server; permit reading to let the store copy"
+            );
+            return Ok(None);
+        }
+        let requests = CopyRequests::new(to, &config.bucket, repository.capabilities.multipart_copy)?;
+        let target = object_place(target, StoreCapabilities::default());
+        Ok(Some(InStoreCopies::new(requests, place, target)))
+    }
+}
+
+/// A repository that these stores opened.
+fn ours(repository: &Arc<dyn BackupRepository>) -> PortResult<&FileRepository> {
+    repository.as_any().downcast_ref::<FileRepository>().ok_or_else(|| {
+        PortError::new(PortErrorKind::InvalidInput, "the repository was not opened by these stores")
+    })
+}
+
+fn key_layout(layout: &SourceLayout) -> PortResult<KeyLayout> {
+    Ok(match layout {
+        SourceLayout::Milvus => KeyLayout::Milvus,
+        SourceLayout::MilvusBackup { directory } => {
+            KeyLayout::Grouped(Arc::new(GroupedKeys::new(directory)?))
+        }
+    })
 }
 
 /// Tries to look at the first binlog. A source without any has nothing to copy.
 async fn can_read(store: &dyn ObjectStore, source: &ObjectSource) -> PortResult<()> {
-    let prefix = source.key("insert_log")?;
+    let prefix = source.insert_logs()?;
     match store.list(Some(&prefix)).next().await {
         None => Ok(()),
         Some(Err(error)) => Err(from_store("list", prefix.as_ref(), error)),
@@ -89,9 +149,21 @@ async fn can_read(store: &dyn ObjectStore, source: &ObjectSource) -> PortResult<
     }
 }
 
+fn object_source(connection: &ObjectConnection, layout: KeyLayout) -> ObjectSource {
+    ObjectSource::new(Arc::clone(&connection.store), &connection.container, &connection.prefix, layout)
+}
+
 fn object_place(connection: &ObjectConnection, capabilities: StoreCapabilities) -> ObjectPlace {
     let store = Arc::clone(&connection.store);
     ObjectPlace::new(store, &connection.container, &connection.prefix, capabilities.conditional_put)
+}
+
+/// What a connection leads to, for reading.
+fn place(connection: &Connection) -> Arc<dyn Place> {
+    match connection {
+        Connection::Local(root) => Arc::new(LocalPlace::new(root)),
+        Connection::Object(connection) => Arc::new(object_place(connection, StoreCapabilities::default())),
+    }
 }
 
 fn repository(id: RepositoryId, connection: Connection, capabilities: StoreCapabilities) -> FileRepository {
@@ -160,13 +232,65 @@ pub async fn create_in_memory(id: RepositoryId) -> PortResult<Arc<dyn BackupRepo
 
 #[async_trait]
 impl Stores for RepositoryStores {
-    async fn open_source(&self, storage: &StorageConfig) -> PortResult<Arc<dyn SourceStore>> {
+    async fn open_source(
+        &self,
+        storage: &StorageConfig,
+        layout: &SourceLayout,
+    ) -> PortResult<Arc<dyn SourceStore>> {
+        let layout = key_layout(layout)?;
         Ok(match self.connect(storage)? {
-            Connection::Local(root) => Arc::new(LocalSource::new(&root)),
-            Connection::Object(connection) => {
-                Arc::new(ObjectSource::new(connection.store, &connection.container, &connection.prefix))
-            }
+            Connection::Local(root) => Arc::new(LocalSource::new(&root, layout)),
+            Connection::Object(connection) => Arc::new(object_source(&connection, layout)),
         })
+    }
+
+    async fn list_foreign_backups(&self, storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>> {
+        foreign::list(place(&self.connect(storage)?).as_ref()).await
+    }
+
+    async fn read_foreign_backup(&self, storage: &StorageConfig, directory: &str) -> PortResult<Cut> {
+        let layout = SourceLayout::MilvusBackup { directory: directory.to_owned() };
+        let binlogs = self.open_source(storage, &layout).await?;
+        foreign::read(place(&self.connect(storage)?).as_ref(), directory, binlogs.as_ref()).await
+    }
+
+    async fn attach_repository(&self, storage: &StorageConfig) -> PortResult<AttachedRepository> {
+        let place = place(&self.connect(storage)?);
+        let shown = place.display("");
+        let Some(marker) = marker::read(place.as_ref()).await? else {
+            return Err(PortError::new(
+                PortErrorKind::NotFound,
+                format!("there is no repository at `{shown}`: it has no `{}`", layout::MARKER),
+            ));
+        };
+        let repository_id = marker.repository_id.parse().map_err(|error| {
+            PortError::with_source(
+                PortErrorKind::Corrupt,
+                format!("`{}` names no repository", place.display(layout::MARKER)),
+                error,
+            )
+        })?;
+        Ok(AttachedRepository { repository_id, capabilities: marker.capabilities })
+    }
+
+    async fn open_stager(
+        &self,
+        repository: Arc<dyn BackupRepository>,
+        target: &StorageConfig,
+        max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Stager>> {
+        let repository = ours(&repository)?;
+        let (target, in_store): (Arc<dyn StagingTarget>, _) = match self.connect(target)? {
+            Connection::Local(root) => (Arc::new(LocalTarget::new(&root)), None),
+            Connection::Object(connection) => {
+                let place = object_place(&connection, StoreCapabilities::default());
+                let in_store = self.in_store(repository, &connection).await?;
+                let store = Arc::clone(&connection.store);
+                (Arc::new(ObjectTarget::new(place, store, &connection.prefix)), in_store)
+            }
+        };
+        let place = Arc::clone(&repository.place);
+        Ok(Arc::new(RepositoryStager::new(place, target, in_store, max_bytes_per_second)))
     }
 
     async fn create_repository(
@@ -193,12 +317,12 @@ impl Stores for RepositoryStores {
     async fn open_copier(
         &self,
         source: &StorageConfig,
+        layout: &SourceLayout,
         repository: Arc<dyn BackupRepository>,
         max_bytes_per_second: Option<u64>,
     ) -> PortResult<Arc<dyn Copier>> {
-        let repository = repository.as_any().downcast_ref::<FileRepository>().ok_or_else(|| {
-            PortError::new(PortErrorKind::InvalidInput, "the repository was not opened by these stores")
-        })?;
+        let layout = key_layout(layout)?;
+        let repository = ours(&repository)?;
         let limit = max_bytes_per_second.map(|limit| Arc::new(ByteLimit::new(limit)));
         let place = Arc::clone(&repository.place);
         let streamed = |source| {
@@ -209,20 +333,18 @@ impl Stores for RepositoryStores {
         };
         let copier = match self.connect(source)? {
             Connection::Local(root) => {
-                let local = LocalSource::new(&root);
+                let local = LocalSource::new(&root, layout.clone());
                 let copier = streamed(Source::Local(local.clone()));
                 match &repository.local {
                     Some(to) => copier.with_local(&local, to.clone(), limit.clone()).await?,
                     None => copier,
                 }
             }
-            Connection::Object(connection) => streamed(Source::Object(ObjectSource::new(
-                connection.store,
-                &connection.container,
-                &connection.prefix,
-            ))),
+            Connection::Object(connection) => {
+                streamed(Source::Object(object_source(&connection, layout.clone())))
+            }
         };
-        Ok(match self.server_side(source, repository).await? {
+        Ok(match self.server_side(source, layout, repository).await? {
             Some(server_side) => Arc::new(copier.with_server_side(server_side)),
             None => Arc::new(copier),
         })

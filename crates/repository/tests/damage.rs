@@ -12,7 +12,7 @@ use milvault_domain::progress::ProgressCounters;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use support::{Lab, Made, backup_id, header, local_lab};
+use support::{Lab, Made, backup_id, files_below, header, local_lab};
 
 const FLIPS: usize = 400;
 
@@ -32,7 +32,7 @@ async fn damaged() -> Damaged {
 
 impl Damaged {
     fn packs(&self) -> Vec<PathBuf> {
-        files(&self.root.join("packs"))
+        files_below(&self.root.join("packs"))
     }
 
     fn manifest(&self) -> PathBuf {
@@ -60,16 +60,6 @@ impl Damaged {
         let relative = file.strip_prefix(&self.root).unwrap().to_str().unwrap();
         report.failures.iter().any(|failure| failure.file == relative)
     }
-}
-
-fn files(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
 }
 
 fn flip(file: &Path, offset: u64, bit: u32) {
@@ -200,14 +190,15 @@ async fn a_damaged_object_of_the_stores_own_copying_is_found_by_its_recorded_has
     lab.repository.seal(&header(backup_id(1)), objects).await.unwrap();
     assert_eq!(lab.verify(backup_id(1), VerifyLevel::Content).await.hashes_recorded, 17);
 
-    let file =
-        files(&lab.root().join("objects")).into_iter().find(|file| fs::metadata(file).unwrap().len() == 4096);
+    let file = files_below(&lab.root().join("objects"))
+        .into_iter()
+        .find(|file| fs::metadata(file).unwrap().len() == 4096);
     flip(&file.unwrap(), 1000, 1);
     let report = lab.verify(backup_id(1), VerifyLevel::Content).await;
     assert_eq!((report.failure_count, report.hashes_recorded), (1, 0));
     assert!(report.failures[0].key.is_some());
 
-    let recorded = files(&lab.root().join(format!("backups/{}", backup_id(1))))
+    let recorded = files_below(&lab.root().join(format!("backups/{}", backup_id(1))))
         .into_iter()
         .find(|file| file.file_name().unwrap().to_str().unwrap().starts_with("hashes-"))
         .unwrap();

@@ -11,6 +11,7 @@ use milvault_domain::plan::{CopyPlan, CopyUnit, ObjectIndex};
 use milvault_domain::ports::Stores;
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
+use milvault_domain::storage::SourceLayout;
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -150,9 +151,14 @@ fn source_root(lab: &Lab) -> String {
 async fn a_source_that_is_not_there_is_told() {
     let lab = local_lab().await;
     let missing = local(&lab.root().join("no/such/directory"));
-    let error = lab.stores.open_copier(&missing, Arc::clone(&lab.repository), None).await.err().unwrap();
+    let error = lab
+        .stores
+        .open_copier(&missing, &SourceLayout::Milvus, Arc::clone(&lab.repository), None)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.kind(), PortErrorKind::NotFound, "{error}");
-    let source = lab.stores.open_source(&missing).await.unwrap();
+    let source = lab.stores.open_source(&missing, &SourceLayout::Milvus).await.unwrap();
     let findings = source.check().await;
     assert!(!findings[0].ok && findings[0].message.contains("no/such/directory"), "{findings:?}");
 }
@@ -166,7 +172,11 @@ async fn a_stopped_copy_leaves_nothing_behind() {
     }
     let plan = lab.plan(&ObjectIndex::new()).await;
     let repository = Arc::clone(&lab.repository);
-    let copier = lab.stores.open_copier(&lab.source.config(), repository, Some(8 << 20)).await.unwrap();
+    let copier = lab
+        .stores
+        .open_copier(&lab.source.config(), &SourceLayout::Milvus, repository, Some(8 << 20))
+        .await
+        .unwrap();
     let progress = ProgressCounters::default();
     {
         let mut copy = std::pin::pin!(copier.copy(&plan.units[0], &progress));
@@ -189,7 +199,11 @@ async fn a_limited_copy_is_the_same_copy() {
     lab.fill().await;
     let plan = lab.plan(&ObjectIndex::new()).await;
     let repository = Arc::clone(&lab.repository);
-    let copier = lab.stores.open_copier(&lab.source.config(), repository, Some(100 << 20)).await.unwrap();
+    let copier = lab
+        .stores
+        .open_copier(&lab.source.config(), &SourceLayout::Milvus, repository, Some(100 << 20))
+        .await
+        .unwrap();
     let mut objects = Vec::new();
     for unit in &plan.units {
         objects.extend(copier.copy(unit, &ProgressCounters::default()).await.unwrap());

@@ -8,6 +8,7 @@ mod support;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use milvault_domain::error::PortErrorKind;
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::plan::{CopyRoute, ObjectIndex, plan_copy};
@@ -15,18 +16,18 @@ use milvault_domain::ports::Stores;
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
 use milvault_domain::secret::{Secret, SecretValue};
-use milvault_domain::storage::{S3Addressing, S3Credentials, S3Storage, StorageConfig};
+use milvault_domain::storage::{S3Addressing, S3Credentials, S3Storage, SourceLayout, StorageConfig};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector};
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{ClientOptions, ObjectStoreExt, PutPayload, WriteMultipart};
-use std::collections::HashSet;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{
     COLLECTION, Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, cluster_id, contract, header,
-    insert_key, local, repository_id, stores,
+    insert_key, local, repository_id, staging, stores,
 };
 use tokio::sync::OnceCell;
 
@@ -131,6 +132,18 @@ impl TestSource for S3TestSource {
     async fn remove(&self, key: &str) {
         self.client.delete(&self.key(key)).await.unwrap();
     }
+
+    async fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let prefix = Path::parse(&self.config.prefix).unwrap();
+        let listed: Vec<_> = self.client.list(Some(&prefix)).try_collect().await.unwrap();
+        let mut files = BTreeMap::new();
+        for meta in listed {
+            let content = self.client.get(&meta.location).await.unwrap().bytes().await.unwrap();
+            let name = meta.location.as_ref()[self.config.prefix.len() + 1..].to_owned();
+            files.insert(name, content.to_vec());
+        }
+        files
+    }
 }
 
 /// A new repository, opened with what the store was found to do, or less.
@@ -200,7 +213,7 @@ async fn an_object_above_a_gibibyte_is_copied_in_parts() {
     upload.finish().await.unwrap();
 
     let lab = Lab { source: Box::new(source), ..lab };
-    let opened = lab.stores.open_source(&lab.source.config()).await.unwrap();
+    let opened = lab.stores.open_source(&lab.source.config(), &SourceLayout::Milvus).await.unwrap();
     let listed = opened.list_binlogs(COLLECTION, &HashSet::from([SEGMENTS[0]])).await.unwrap();
     assert_eq!(listed[0].size_bytes, (PIECES as u64) << 26);
     let plan = plan_copy(cluster_id(), listed, &ObjectIndex::new(), CopyRoute::ServerSide);
@@ -236,14 +249,15 @@ async fn a_wrong_key_and_a_missing_bucket_are_told_apart() {
         stores().create_repository(repository_id(1), &StorageConfig::S3(wrong.clone())).await.unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::PermissionDenied, "{error}");
     assert!(!format!("{error:?}").contains("not-the-secret"));
-    let findings = stores().open_source(&StorageConfig::S3(wrong)).await.unwrap().check().await;
+    let findings =
+        stores().open_source(&StorageConfig::S3(wrong), &SourceLayout::Milvus).await.unwrap().check().await;
     assert!(!findings[0].ok && findings[0].message.contains("credentials"), "{findings:?}");
 
     let missing = StorageConfig::S3(config("milvault-no-such-bucket", ""));
     let error = stores().create_repository(repository_id(1), &missing).await.unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::NotFound, "{error}");
     assert!(error.to_string().contains("bucket"), "{error}");
-    let findings = stores().open_source(&missing).await.unwrap().check().await;
+    let findings = stores().open_source(&missing, &SourceLayout::Milvus).await.unwrap().check().await;
     assert!(!findings[0].ok && findings[0].message.contains("bucket"), "{findings:?}");
     let opened = stores().open_repository(repository_id(1), &missing, StoreCapabilities::default()).await;
     assert!(opened.err().unwrap().to_string().contains("bucket"));
@@ -252,7 +266,7 @@ async fn a_wrong_key_and_a_missing_bucket_are_told_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_answer_is_unavailable() {
     let silent = S3Storage { endpoint: Some(String::from("http://127.0.0.1:9")), ..config("bucket", "") };
-    let source = stores().open_source(&StorageConfig::S3(silent)).await.unwrap();
+    let source = stores().open_source(&StorageConfig::S3(silent), &SourceLayout::Milvus).await.unwrap();
     let error = source.list_binlogs(COLLECTION, &HashSet::from([SEGMENTS[0]])).await.unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Unavailable, "{error}");
 }
@@ -261,9 +275,99 @@ async fn a_store_that_does_not_answer_is_unavailable() {
 async fn a_source_that_the_repository_cannot_read_goes_through_this_server() {
     let lab = inside_one_store().await;
     let missing = StorageConfig::S3(config("milvault-no-such-bucket", ""));
-    let copier = lab.stores.open_copier(&missing, Arc::clone(&lab.repository), None).await.unwrap();
+    let copier = lab
+        .stores
+        .open_copier(&missing, &SourceLayout::Milvus, Arc::clone(&lab.repository), None)
+        .await
+        .unwrap();
     assert_eq!(copier.route(), CopyRoute::Packs);
     let elsewhere = local(std::path::Path::new("/"));
-    let copier = lab.stores.open_copier(&elsewhere, Arc::clone(&lab.repository), None).await.unwrap();
+    let copier = lab
+        .stores
+        .open_copier(&elsewhere, &SourceLayout::Milvus, Arc::clone(&lab.repository), None)
+        .await
+        .unwrap();
     assert_eq!(copier.route(), CopyRoute::Packs);
+}
+
+async fn s3_target() -> Box<dyn TestSource> {
+    Box::new(S3TestSource::new().await)
+}
+
+async fn local_target() -> Box<dyn TestSource> {
+    Box::new(LocalTestSource::new())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_inside_one_store_keeps_the_contract() {
+    staging::run(inside_one_store, s3_target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_from_packs_in_s3_to_s3_keeps_the_contract() {
+    staging::run(async || s3_lab(Box::new(LocalTestSource::new()), |_| {}).await, s3_target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_from_s3_to_a_disk_keeps_the_contract() {
+    staging::run(inside_one_store, local_target).await;
+    staging::run(async || s3_lab(Box::new(LocalTestSource::new()), |_| {}).await, local_target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_from_a_disk_to_s3_keeps_the_contract() {
+    staging::run(support::local_lab, s3_target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_bytes_stay_inside_the_store() {
+    let lab = inside_one_store().await;
+    lab.fill().await;
+    lab.back_up(backup_id(1), &[]).await;
+    let target = S3TestSource::new().await;
+    let stager = lab.stores.open_stager(Arc::clone(&lab.repository), &target.config(), None).await.unwrap();
+    assert_eq!(stager.route(), CopyRoute::ServerSide);
+    let objects = lab.repository.read_objects(backup_id(1), None).await.unwrap();
+    let progress = ProgressCounters::default();
+    let directory = staging::directory();
+    stager.stage(&objects, &directory, &progress).await.unwrap();
+    let progress = progress.snapshot();
+    assert_eq!((progress.objects_done, progress.bytes_through_server), (17, 0));
+    assert_eq!(progress.bytes_done, objects.iter().map(|object| object.stored_bytes).sum::<u64>());
+    let expected = format!("{}/{directory}/insert_log/1/2/", target.config.prefix);
+    assert_eq!(stager.import_path(&format!("{directory}/insert_log/1/2/")), expected);
+
+    let missing = StorageConfig::S3(config("milvault-no-such-bucket", "x"));
+    let stager = lab.stores.open_stager(Arc::clone(&lab.repository), &missing, None).await.unwrap();
+    let error = stager.stage(&objects, &directory, &ProgressCounters::default()).await.unwrap_err();
+    assert!(error.to_string().contains("bucket"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_in_s3_is_found_again_without_its_catalog() {
+    let place = StorageConfig::S3(config(&buckets().await.repository, &new_prefix()));
+    let none = stores().attach_repository(&place).await.unwrap_err();
+    assert_eq!(none.kind(), PortErrorKind::NotFound, "{none}");
+    let capabilities = stores().create_repository(repository_id(7), &place).await.unwrap();
+    let found = stores().attach_repository(&place).await.unwrap();
+    assert_eq!((found.repository_id, found.capabilities), (repository_id(7), capabilities));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn milvus_backups_in_s3_are_found_and_read() {
+    support::foreign::a_directory_is_listed_read_and_copied(&inside_one_store().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_files_than_one_request_deletes_are_removed() {
+    const FILES: i64 = 1100;
+    let target = S3TestSource::new().await;
+    let directory = staging::directory();
+    for number in 0..FILES {
+        target.put(&format!("{directory}/0/0/insert_log/1/2/3/100/{number}"), b"x").await;
+    }
+    let lab = support::local_lab().await;
+    let stager = lab.stores.open_stager(Arc::clone(&lab.repository), &target.config(), None).await.unwrap();
+    assert_eq!(stager.remove(&directory).await.unwrap(), u64::try_from(FILES).unwrap());
+    assert!(target.files().await.is_empty());
 }

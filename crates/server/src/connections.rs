@@ -1,7 +1,11 @@
 //! Accepts connections and serves the API on them, with limits that the HTTP framework leaves to its caller.
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::pin::pin;
@@ -71,11 +75,19 @@ async fn serve_connection(
 ) {
     // Small answers must not wait for the acknowledgement of the ones before; it is only slower without.
     let _ = stream.set_nodelay(true);
+    // The audit log says where requests come from.
+    let remote = stream.peer_addr().ok().map(ConnectInfo);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(remote) = remote {
+            request.extensions_mut().insert(remote);
+        }
+        TowerToHyperService::new(router.clone()).call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_HEAD_TIMEOUT)
         .max_buf_size(REQUEST_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {

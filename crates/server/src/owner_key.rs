@@ -83,6 +83,7 @@ fn new_key(organization_id: OrganizationId, clock: &dyn Clock, ids: &dyn IdSourc
         organization_id,
         name: OWNER_NAME.to_owned(),
         secret_hash: hash_api_key(text.expose()),
+        user: None,
         grants: vec![RoleGrant { role: Role::OrganizationOwner, project_id: None }],
         created_at: clock.now(),
         expires_at: None,

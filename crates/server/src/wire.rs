@@ -12,7 +12,7 @@ use milvault_actors::{Deps, Runtime, Service, Settings};
 use milvault_catalog::Sealer;
 use milvault_domain::ports::{Catalog, Clock, IdSource, SecretSource, Tenancy};
 use milvault_gateway::{GatewayLimits, GatewayState};
-use milvault_milvus::MilvusGrpcConnector;
+use milvault_milvus::{MilvusBinlogReader, MilvusGrpcConnector};
 use milvault_repository::RepositoryStores;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -55,7 +55,7 @@ pub(crate) async fn serve(configuration: Configuration, outputs: Outputs) -> any
         catalog,
         service,
         clock: Arc::clone(&system.clock),
-        tenancy,
+        organization_id: tenancy.organization_id,
         limits: GatewayLimits::default(),
         metrics_render: Arc::new(move || metrics.render()),
         graphiql: configuration.gateway.graphiql,
@@ -175,12 +175,16 @@ async fn start_actors(
         catalog,
         stores: Arc::new(RepositoryStores::new(Arc::clone(&system.secrets))),
         milvus: Arc::new(MilvusGrpcConnector::new(Arc::clone(&system.secrets))),
+        binlogs: Arc::new(MilvusBinlogReader),
         clock: Arc::clone(&system.clock),
         ids: Arc::clone(&system.ids),
     };
     let settings = Settings {
         shutdown_grace: Duration::from_secs(configuration.server.shutdown_grace_seconds),
         retention_interval: Duration::from_secs(configuration.jobs.retention_interval_seconds),
+        sweep_grace: Duration::from_secs(configuration.jobs.sweep_grace_seconds),
+        schedule_interval: Duration::from_secs(configuration.jobs.schedule_interval_seconds),
+        jobs_kept: Duration::from_hours(u64::from(configuration.jobs.kept_days) * 24),
         job_attempts_max: configuration.jobs.attempts_max,
         ..Settings::default()
     };

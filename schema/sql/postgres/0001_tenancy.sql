@@ -28,7 +28,8 @@ CREATE TABLE api_key_grants (
     api_key_id TEXT COLLATE "C" NOT NULL REFERENCES api_keys (id),
     ordinal    BIGINT  NOT NULL,
     role       TEXT    NOT NULL CHECK (role IN
-        ('ORGANIZATION_OWNER', 'PROJECT_OWNER', 'PROJECT_READ_WRITE', 'PROJECT_READ_ONLY')),
+        ('ORGANIZATION_OWNER', 'ORGANIZATION_MEMBER', 'BILLING_ADMIN', 'PROJECT_OWNER', 'PROJECT_READ_WRITE',
+         'PROJECT_READ_ONLY', 'CUSTOM')),
     project_id TEXT COLLATE "C" REFERENCES projects (id),
     PRIMARY KEY (api_key_id, ordinal)
 );

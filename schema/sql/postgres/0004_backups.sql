@@ -27,7 +27,7 @@ CREATE TABLE backups (
     reused_object_count BIGINT,
     row_count           BIGINT,
     collection_count    BIGINT,
-    CHECK (status NOT IN ('AVAILABLE', 'DELETED') OR cut_at_us IS NOT NULL)
+    CHECK (status <> 'AVAILABLE' OR cut_at_us IS NOT NULL)
 );
 
 -- Lists leave DELETED backups out unless asked for them, and in time those are nearly all: hence the partial indexes.

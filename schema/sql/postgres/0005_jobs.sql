@@ -4,10 +4,12 @@ CREATE TABLE jobs (
     id              TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     project_id      TEXT COLLATE "C" NOT NULL REFERENCES projects (id),
     cluster_id      TEXT COLLATE "C" NOT NULL REFERENCES clusters (id),
-    job_type        TEXT    NOT NULL CHECK (job_type IN ('BACKUP', 'VERIFY')),
+    job_type        TEXT    NOT NULL CHECK (job_type IN
+        ('BACKUP', 'VERIFY', 'RESTORE', 'DRILL', 'UNDO', 'COMPARE', 'ADOPT', 'DELETE', 'SWEEP')),
     state           TEXT    NOT NULL CHECK (state IN
         ('PENDING', 'IN_PROGRESS', 'CANCELING', 'SUCCESSFUL', 'FAILED', 'CANCELED')),
-    phase           TEXT    CHECK (phase IN ('CUT', 'PLAN', 'COPY', 'SEAL', 'VERIFY')),
+    phase           TEXT    CHECK (phase IN
+        ('CUT', 'PLAN', 'COPY', 'SEAL', 'VERIFY', 'PREPARE', 'IMPORT', 'FINISH', 'COMPARE', 'CLEANUP')),
     description     TEXT    NOT NULL,
     created_by      TEXT    NOT NULL,
     created_at_us   BIGINT  NOT NULL,
@@ -15,12 +17,14 @@ CREATE TABLE jobs (
     ended_at_us     BIGINT,
     failure         TEXT,
     backup_id       TEXT COLLATE "C" REFERENCES backups (id),
-    -- How the backup comes to be, for jobs that make one; the rule below needs it in this table.
+    -- How the backup comes to be, for BACKUP jobs alone: the rule below needs it in this table, and taking a backup
+    -- over from elsewhere is no matter of that rule.
     creation_method TEXT    CHECK (creation_method IN ('MANUAL', 'AUTO')),
     verify_level    TEXT    CHECK (verify_level IN ('EXISTENCE', 'STRUCTURE', 'CONTENT')),
     attempt         BIGINT  NOT NULL,
     progress        TEXT    NOT NULL,
-    CHECK (job_type <> 'BACKUP' OR (backup_id IS NOT NULL AND creation_method IS NOT NULL)),
+    CHECK (job_type NOT IN ('BACKUP', 'ADOPT') OR backup_id IS NOT NULL),
+    CHECK ((job_type = 'BACKUP') = (creation_method IS NOT NULL)),
     CHECK ((state IN ('SUCCESSFUL', 'FAILED', 'CANCELED')) = (ended_at_us IS NOT NULL))
 );
 
@@ -46,7 +50,8 @@ CREATE TABLE job_events (
     at_us    BIGINT  NOT NULL,
     state    TEXT    NOT NULL CHECK (state IN
         ('PENDING', 'IN_PROGRESS', 'CANCELING', 'SUCCESSFUL', 'FAILED', 'CANCELED')),
-    phase    TEXT    CHECK (phase IN ('CUT', 'PLAN', 'COPY', 'SEAL', 'VERIFY')),
+    phase    TEXT    CHECK (phase IN
+        ('CUT', 'PLAN', 'COPY', 'SEAL', 'VERIFY', 'PREPARE', 'IMPORT', 'FINISH', 'COMPARE', 'CLEANUP')),
     reason   TEXT,
     PRIMARY KEY (job_id, sequence)
 );

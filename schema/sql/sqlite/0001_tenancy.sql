@@ -28,7 +28,8 @@ CREATE TABLE api_key_grants (
     api_key_id TEXT    NOT NULL REFERENCES api_keys (id),
     ordinal    INTEGER NOT NULL,
     role       TEXT    NOT NULL CHECK (role IN
-        ('ORGANIZATION_OWNER', 'PROJECT_OWNER', 'PROJECT_READ_WRITE', 'PROJECT_READ_ONLY')),
+        ('ORGANIZATION_OWNER', 'ORGANIZATION_MEMBER', 'BILLING_ADMIN', 'PROJECT_OWNER', 'PROJECT_READ_WRITE',
+         'PROJECT_READ_ONLY', 'CUSTOM')),
     project_id TEXT    REFERENCES projects (id),
     PRIMARY KEY (api_key_id, ordinal)
 ) STRICT;

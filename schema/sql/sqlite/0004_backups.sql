@@ -27,7 +27,7 @@ CREATE TABLE backups (
     reused_object_count INTEGER,
     row_count           INTEGER,
     collection_count    INTEGER,
-    CHECK (status NOT IN ('AVAILABLE', 'DELETED') OR cut_at_us IS NOT NULL)
+    CHECK (status <> 'AVAILABLE' OR cut_at_us IS NOT NULL)
 ) STRICT;
 
 -- Lists leave DELETED backups out unless asked for them, and in time those are nearly all: hence the partial indexes.

@@ -4,7 +4,12 @@ use anyhow::Context as _;
 
 /// The most memory that this process ever had resident, in MiB.
 pub(super) fn peak_rss_mib() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+    peak_rss_mib_of(std::process::id())
+}
+
+/// The same of another process that is running.
+pub(super) fn peak_rss_mib_of(process_id: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc")?;
     let kib: u32 = line.trim().trim_end_matches(" kB").parse().context("VmHWM is not a number")?;
     Ok(f64::from(kib) / 1024.0)

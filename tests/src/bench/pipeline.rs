@@ -17,6 +17,7 @@ use milvault_domain::ports::{
 };
 use milvault_domain::secret::{Secret, SecretValue};
 use milvault_domain::storage::StorageConfig;
+use milvault_milvus::MilvusBinlogReader;
 use milvault_milvus::fake::FakeMilvus;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ impl Pipeline {
             catalog: Arc::clone(&catalog),
             stores,
             milvus: Arc::new(FakeMilvus::new(cut)),
+            binlogs: Arc::new(MilvusBinlogReader),
             clock: Arc::new(SystemClock),
             ids: Arc::new(Uuids),
         };
@@ -146,6 +148,7 @@ async fn make_tenancy(catalog: &dyn Catalog) -> anyhow::Result<ProjectId> {
         created_at: SystemClock.now(),
         expires_at: None,
         revoked_at: None,
+        user: None,
     };
     let (tenancy, _made) = catalog.ensure_tenancy(&tenancy, &key).await?;
     Ok(tenancy.project_id)

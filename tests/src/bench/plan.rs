@@ -202,7 +202,7 @@ fn new_backup(pipeline: &Pipeline, number: u32, now: DateTime<Utc>) -> NewBackup
         attempt: 0,
         progress: Progress::default(),
     };
-    NewBackup { backup, job, idempotency: None }
+    NewBackup { backup, job, request: None, idempotency: None }
 }
 
 fn facts(cut: &Cut, now: DateTime<Utc>) -> BackupFacts {

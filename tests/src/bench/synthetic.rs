@@ -13,11 +13,12 @@ use milvault_domain::object::{
 };
 use milvault_domain::plan::{CopyRoute, CopyUnit, PlannedObject};
 use milvault_domain::ports::{
-    BackupRepository, CheckFinding, Copier, PortError, PortErrorKind, PortResult, SourceStore, Stores,
+    AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, PortError, PortErrorKind,
+    PortResult, SourceStore, Stager, Stores,
 };
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
-use milvault_domain::storage::StorageConfig;
+use milvault_domain::storage::{SourceLayout, StorageConfig};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -99,8 +100,33 @@ impl SyntheticStores {
 
 #[async_trait]
 impl Stores for SyntheticStores {
-    async fn open_source(&self, _storage: &StorageConfig) -> PortResult<Arc<dyn SourceStore>> {
+    async fn open_source(
+        &self,
+        _storage: &StorageConfig,
+        _layout: &SourceLayout,
+    ) -> PortResult<Arc<dyn SourceStore>> {
         Ok(Arc::new(SyntheticSource))
+    }
+
+    async fn list_foreign_backups(&self, storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>> {
+        self.inner.list_foreign_backups(storage).await
+    }
+
+    async fn read_foreign_backup(&self, storage: &StorageConfig, directory: &str) -> PortResult<Cut> {
+        self.inner.read_foreign_backup(storage, directory).await
+    }
+
+    async fn attach_repository(&self, storage: &StorageConfig) -> PortResult<AttachedRepository> {
+        self.inner.attach_repository(storage).await
+    }
+
+    async fn open_stager(
+        &self,
+        repository: Arc<dyn BackupRepository>,
+        target: &StorageConfig,
+        max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Stager>> {
+        self.inner.open_stager(repository, target, max_bytes_per_second).await
     }
 
     async fn create_repository(
@@ -123,6 +149,7 @@ impl Stores for SyntheticStores {
     async fn open_copier(
         &self,
         _source: &StorageConfig,
+        _layout: &SourceLayout,
         _repository: Arc<dyn BackupRepository>,
         _max_bytes_per_second: Option<u64>,
     ) -> PortResult<Arc<dyn Copier>> {
@@ -156,6 +183,10 @@ impl SourceStore for SyntheticSource {
             }));
         }
         Ok(objects)
+    }
+
+    async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {
+        Err(PortError::new(PortErrorKind::Unsupported, format!("{key} has no bytes")))
     }
 
     async fn check(&self) -> Vec<CheckFinding> {

@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use milvault_tests::bench::{
-    CopyExtra, CopyOptions, bench_copy, bench_plan, publish, run_copy_task, run_plan_task, work_directory,
+    CopyExtra, CopyOptions, bench_copy, bench_plan, bench_restore, publish, run_copy_task, run_plan_task,
+    work_directory,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +46,15 @@ enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// A restore beside one import job per segment, one after another.
+    Restore {
+        /// Rows with vectors of 128 floats.
+        #[arg(long, default_value_t = 240_000, value_parser = clap::value_parser!(u64).range(1_000..=50_000_000))]
+        rows: u64,
+        /// Write the figures to this file too, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Does what standard input says, in this process.
     #[command(hide = true)]
     CopyTask,
@@ -63,6 +73,9 @@ async fn main() -> anyhow::Result<()> {
             publish(&figures, json.as_deref())
         }
         Bench::Plan { objects, json } => publish(&bench_plan(&work_directory(), objects)?, json.as_deref()),
+        Bench::Restore { rows, json } => {
+            publish(&bench_restore(&work_directory(), rows).await?, json.as_deref())
+        }
         Bench::CopyTask => answer(&run_copy_task(task()?).await?),
         Bench::PlanTask => answer(&run_plan_task(task()?).await?),
     }

@@ -13,7 +13,7 @@ const JOB_FIELDS: &str = "id state phase failure progress { percent bytesDone by
                           objectsTotal objectsReused bytesPerSecond }";
 
 /// The API as the demo uses it.
-pub(super) struct Api {
+pub(crate) struct Api {
     client: GraphqlClient,
 }
 
@@ -97,7 +97,7 @@ pub struct VerifyView {
 
 /// A backup that was asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Started {
+pub(crate) struct Started {
     /// The backup.
     pub backup_id: String,
     /// The job that makes it.
@@ -107,7 +107,7 @@ pub(super) struct Started {
 impl Api {
     /// An API behind a client.
     #[must_use]
-    pub(super) const fn new(client: GraphqlClient) -> Self {
+    pub(crate) const fn new(client: GraphqlClient) -> Self {
         Self { client }
     }
 
@@ -115,7 +115,7 @@ impl Api {
     ///
     /// # Errors
     /// The API answers with an error, or not at all.
-    pub(super) async fn register_repository(&self, path: &Path) -> anyhow::Result<String> {
+    pub(crate) async fn register_repository(&self, path: &Path) -> anyhow::Result<String> {
         let document = "mutation($input: RegisterRepositoryInput!) {
             registerRepository(input: $input) { repository { id } } }";
         let input = json!({ "name": "demo", "storage": { "local": { "path": path } } });
@@ -126,8 +126,9 @@ impl Api {
     ///
     /// # Errors
     /// The API answers with an error, or not at all.
-    pub(super) async fn register_cluster(
+    pub(crate) async fn register_cluster(
         &self,
+        name: &str,
         uri: &str,
         storage: &Path,
         repository_id: &str,
@@ -135,7 +136,7 @@ impl Api {
         let document = "mutation($input: RegisterClusterInput!) {
             registerCluster(input: $input) { cluster { id } } }";
         let input = json!({
-            "name": "demo", "uri": uri, "repositoryId": repository_id,
+            "name": name, "uri": uri, "repositoryId": repository_id,
             "storage": { "local": { "path": storage } },
         });
         self.ask(document, json!({ "input": input }), "/registerCluster/cluster/id").await
@@ -145,7 +146,7 @@ impl Api {
     ///
     /// # Errors
     /// Something is wrong with the cluster, or the API does not answer.
-    pub(super) async fn check_cluster(&self, cluster_id: &str) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn check_cluster(&self, cluster_id: &str) -> anyhow::Result<Vec<String>> {
         #[derive(Deserialize)]
         struct Finding {
             subject: String,
@@ -166,7 +167,7 @@ impl Api {
     ///
     /// # Errors
     /// The API answers with an error, or not at all.
-    pub(super) async fn create_backup(&self, cluster_id: &str, name: &str) -> anyhow::Result<Started> {
+    pub(crate) async fn create_backup(&self, cluster_id: &str, name: &str) -> anyhow::Result<Started> {
         let document = "mutation($input: CreateBackupInput!) {
             createBackup(input: $input) { backup { id } job { id } } }";
         let variables = json!({ "input": { "clusterId": cluster_id, "name": name } });
@@ -175,11 +176,21 @@ impl Api {
         Ok(Started { backup_id: id("backup"), job_id: id("job") })
     }
 
+    /// Asks for a restore; returns the job.
+    ///
+    /// # Errors
+    /// The API answers with an error, or not at all.
+    pub(crate) async fn restore_backup(&self, input: Value) -> anyhow::Result<String> {
+        let document =
+            "mutation($input: RestoreBackupInput!) { restoreBackup(input: $input) { job { id } } }";
+        self.ask(document, json!({ "input": input }), "/restoreBackup/job/id").await
+    }
+
     /// Asks for every byte of a backup to be checked; returns the job.
     ///
     /// # Errors
     /// The API answers with an error, or not at all.
-    pub(super) async fn verify_backup(&self, backup_id: &str) -> anyhow::Result<String> {
+    pub(crate) async fn verify_backup(&self, backup_id: &str) -> anyhow::Result<String> {
         let document = "mutation($input: VerifyBackupInput!) { verifyBackup(input: $input) { job { id } } }";
         let variables = json!({ "input": { "backupId": backup_id, "level": "CONTENT" } });
         self.ask(document, variables, "/verifyBackup/job/id").await
@@ -189,7 +200,7 @@ impl Api {
     ///
     /// # Errors
     /// The subscription breaks off.
-    pub(super) async fn follow_job(
+    pub(crate) async fn follow_job(
         &self,
         job_id: &str,
         mut on_event: impl FnMut(&JobView),
@@ -211,7 +222,7 @@ impl Api {
     ///
     /// # Errors
     /// The API answers with an error, or not at all.
-    pub(super) async fn backup(&self, backup_id: &str) -> anyhow::Result<BackupView> {
+    pub(crate) async fn backup(&self, backup_id: &str) -> anyhow::Result<BackupView> {
         let document = "query($id: ID!) { backup(id: $id) {
             id name status cutAt logicalBytes newlyStoredBytes objectCount reusedObjectCount rowCount
             collectionCount } }";
@@ -222,7 +233,7 @@ impl Api {
     ///
     /// # Errors
     /// The API answers with an error, or not at all.
-    pub(super) async fn verify_report(&self, job_id: &str) -> anyhow::Result<VerifyView> {
+    pub(crate) async fn verify_report(&self, job_id: &str) -> anyhow::Result<VerifyView> {
         let document = "query($id: ID!) { job(id: $id) { verifyReport {
             objectsChecked bytesRead failureCount failures { file key reason } } } }";
         self.ask(document, json!({ "id": job_id }), "/job/verifyReport").await

@@ -2,6 +2,7 @@
 
 use super::api::{BackupView, JobView, VerifyView};
 use super::byte_check::Comparison;
+use super::restore::RestoreReport;
 use super::traffic::TrafficReport;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub struct DemoReport {
     pub backups: [BackupReport; 2],
     /// What writer and searcher did meanwhile.
     pub traffic: TrafficReport,
+    /// What came back.
+    pub restore: RestoreReport,
 }
 
 /// What was measured of one backup.
@@ -64,6 +67,17 @@ impl DemoReport {
         if self.backups[1].reused_bytes == 0 {
             problems.push(String::from("the second backup reused nothing"));
         }
+        for restore in &self.restore.restores {
+            if restore.rows == 0 {
+                problems.push(format!("no rows of {} were compared", restore.what));
+            }
+            if restore.state != "SUCCESSFUL" || restore.differences > 0 {
+                problems.push(format!(
+                    "the restore of {} is {}; {} of {} rows differ",
+                    restore.what, restore.state, restore.differences, restore.rows
+                ));
+            }
+        }
         for (who, lane) in [("writer", &self.traffic.writer), ("searcher", &self.traffic.searcher)] {
             if lane.error_count > 0 {
                 problems.push(format!("the {who} had {} errors: {:?}", lane.error_count, lane.errors));
@@ -80,8 +94,12 @@ impl DemoReport {
         let status = if both_available { "AVAILABLE" } else { "FAILED" };
         let stored = |backup: &BackupReport| backup.view.newly_stored_bytes.unwrap_or(0);
         let differences: usize = self.backups.iter().map(|backup| backup.comparison.differences.len()).sum();
+        let restores = &self.restore.restores;
         json!({
             "backup_status": status,
+            "restored_rows": restores.iter().map(|restore| restore.rows).sum::<u64>(),
+            "restore_differences": restores.iter().map(|restore| restore.differences).sum::<u64>(),
+            "restore_seconds": restores.iter().map(|restore| restore.duration.as_secs_f64()).collect::<Vec<_>>(),
             "rows": self.rows,
             "stored_bytes": stored(first) + stored(second),
             "first_stored_bytes": stored(first),

@@ -38,7 +38,20 @@ impl fmt::Display for Summary<'_> {
         let mut lanes = vec![["while backing up", "operations", "errors", "p50", "p99"].map(str::to_owned)];
         lanes.push(lane("writer", &report.traffic.writer));
         lanes.push(lane("searcher", &report.traffic.searcher));
-        write_table(formatter, &lanes)
+        write_table(formatter, &lanes)?;
+        writeln!(formatter)?;
+        let mut restores =
+            vec![["restored", "job", "time", "rows compared", "rows that differ"].map(str::to_owned)];
+        for restore in &report.restore.restores {
+            restores.push([
+                restore.what.to_owned(),
+                restore.state.clone(),
+                seconds(restore.duration),
+                count(Some(restore.rows)),
+                count(Some(restore.differences)),
+            ]);
+        }
+        write_table(formatter, &restores)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use milvus::proto::schema::{
-    ArrayArray, BoolArray, DataType, DoubleArray, FieldData, FloatArray, IDs, JsonArray, LongArray,
+    ArrayArray, BoolArray, DataType, DoubleArray, FieldData, FloatArray, IDs, IntArray, JsonArray, LongArray,
     ScalarField, StringArray, VectorField, field_data, i_ds, scalar_field, vector_field,
 };
 
@@ -20,6 +20,15 @@ pub struct Column {
 pub enum ColumnValues {
     /// 64-bit integers.
     Int64(Vec<i64>),
+    /// Integers of 8, 16 or 32 bits.
+    SmallInteger {
+        /// Which of them.
+        bits: u8,
+        /// Values.
+        values: Vec<i32>,
+    },
+    /// Floats.
+    Float(Vec<f32>),
     /// Doubles.
     Double(Vec<f64>),
     /// Booleans.
@@ -32,6 +41,15 @@ pub enum ColumnValues {
     Dynamic(Vec<String>),
     /// Arrays of 64-bit integers.
     Int64Array(Vec<Vec<i64>>),
+    /// Arrays of texts.
+    VarCharArray(Vec<Vec<String>>),
+    /// Bit vectors, one after the other.
+    BinaryVector {
+        /// Bits of one vector.
+        dimension: usize,
+        /// All bytes.
+        bytes: Vec<u8>,
+    },
     /// Vectors, one after the other.
     FloatVector {
         /// Floats of one vector.
@@ -51,12 +69,16 @@ impl Column {
     fn row_count(&self) -> usize {
         match &self.values {
             ColumnValues::Int64(values) => values.len(),
+            ColumnValues::SmallInteger { values, .. } => values.len(),
+            ColumnValues::Float(values) => values.len(),
             ColumnValues::Double(values) => values.len(),
             ColumnValues::Bool(values) => values.len(),
             ColumnValues::VarChar(values) | ColumnValues::Json(values) | ColumnValues::Dynamic(values) => {
                 values.len()
             }
             ColumnValues::Int64Array(values) => values.len(),
+            ColumnValues::VarCharArray(values) => values.len(),
+            ColumnValues::BinaryVector { dimension, bytes } => bytes.len() / (dimension / 8),
             ColumnValues::FloatVector { dimension, values } => values.len() / dimension,
         }
     }
@@ -82,7 +104,24 @@ impl ColumnValues {
                 let vectors = VectorField { dim, data: Some(data), ..Default::default() };
                 return (DataType::FloatVector, field_data::Field::Vectors(vectors));
             }
+            Self::BinaryVector { dimension, bytes } => {
+                let data = vector_field::Data::BinaryVector(bytes.clone());
+                let dim = i64::try_from(*dimension).unwrap_or(i64::MAX);
+                let vectors = VectorField { dim, data: Some(data), ..Default::default() };
+                return (DataType::BinaryVector, field_data::Field::Vectors(vectors));
+            }
             Self::Int64(values) => (DataType::Int64, longs(values)),
+            Self::SmallInteger { bits, values } => {
+                let data_type = match bits {
+                    8 => DataType::Int8,
+                    16 => DataType::Int16,
+                    _ => DataType::Int32,
+                };
+                (data_type, scalar_field::Data::IntData(IntArray { data: values.clone() }))
+            }
+            Self::Float(values) => {
+                (DataType::Float, scalar_field::Data::FloatData(FloatArray { data: values.clone() }))
+            }
             Self::Double(values) => {
                 (DataType::Double, scalar_field::Data::DoubleData(DoubleArray { data: values.clone() }))
             }
@@ -101,6 +140,15 @@ impl ColumnValues {
                     |array: &Vec<i64>| ScalarField { data: Some(longs(array)), ..Default::default() };
                 let data = arrays.iter().map(element).collect();
                 let arrays = ArrayArray { data, element_type: DataType::Int64.into() };
+                (DataType::Array, scalar_field::Data::ArrayData(arrays))
+            }
+            Self::VarCharArray(arrays) => {
+                let element = |array: &Vec<String>| {
+                    let texts = StringArray { data: array.clone() };
+                    ScalarField { data: Some(scalar_field::Data::StringData(texts)), ..Default::default() }
+                };
+                let data = arrays.iter().map(element).collect();
+                let arrays = ArrayArray { data, element_type: DataType::VarChar.into() };
                 (DataType::Array, scalar_field::Data::ArrayData(arrays))
             }
         };

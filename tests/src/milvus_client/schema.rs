@@ -31,6 +31,27 @@ impl FieldSpec {
         Self::of_type(name, DataType::Int64, &[])
     }
 
+    /// An integer of 8, 16 or 32 bits.
+    ///
+    /// # Panics
+    /// Another width was asked for.
+    #[must_use]
+    pub fn small_integer(name: &str, bits: u8) -> Self {
+        let data_type = match bits {
+            8 => DataType::Int8,
+            16 => DataType::Int16,
+            32 => DataType::Int32,
+            _ => panic!("Milvus has no small integers of {bits} bits"),
+        };
+        Self::of_type(name, data_type, &[])
+    }
+
+    /// A float.
+    #[must_use]
+    pub fn float(name: &str) -> Self {
+        Self::of_type(name, DataType::Float, &[])
+    }
+
     /// A double.
     #[must_use]
     pub fn double(name: &str) -> Self {
@@ -61,6 +82,21 @@ impl FieldSpec {
         let mut field = Self::of_type(name, DataType::Array, &[("max_capacity", &capacity.to_string())]);
         field.0.set_element_type(DataType::Int64);
         field
+    }
+
+    /// An array of at most so many texts of at most 64 bytes.
+    #[must_use]
+    pub fn varchar_array(name: &str, capacity: u32) -> Self {
+        let params = [("max_capacity", &*capacity.to_string()), ("max_length", "64")];
+        let mut field = Self::of_type(name, DataType::Array, &params);
+        field.0.set_element_type(DataType::VarChar);
+        field
+    }
+
+    /// A vector of so many bits, a multiple of 8.
+    #[must_use]
+    pub fn binary_vector(name: &str, dimension: usize) -> Self {
+        Self::of_type(name, DataType::BinaryVector, &[("dim", &dimension.to_string())])
     }
 
     /// A vector of so many floats.

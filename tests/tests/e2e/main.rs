@@ -6,10 +6,13 @@
 mod cancel;
 mod crash;
 mod full_disk;
+mod lifecycle;
 mod local;
 mod moving;
 mod postgres;
 mod refusals;
+mod restore;
 mod s3;
+mod schedules;
 mod subscriptions;
 mod support;

@@ -35,7 +35,7 @@ async fn a_server_with_its_catalog_in_postgresql_goes_on_after_a_restart_and_a_c
         installation.api.verify_ok(text(&backup["id"])).await?;
     }
     let document = "query($id: ID!) { backups(filter: { clusterId: $id, status: AVAILABLE }) { nodes { id } }
-        jobs(filter: { clusterId: $id, type: VERIFY }, first: 1) { nodes { state } pageInfo { hasNextPage } } }";
+        jobs(filter: { clusterId: $id, types: [VERIFY] }, first: 1) { nodes { state } pageInfo { hasNextPage } } }";
     let answer = installation.api.request(document, json!({ "id": cluster_id })).await?;
     let backups = answer["backups"]["nodes"].as_array().context("backups")?;
     assert_eq!(backups.iter().map(|backup| &backup["id"]).collect::<Vec<_>>(), [&second["id"], &first["id"]]);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
+use crate::fakes::binlogs::FakeBinlogs;
 use crate::fakes::catalog::MemoryCatalog;
 use crate::fakes::gates::{Act, Gates};
 use crate::fakes::milvus::{FakeMilvus, collection, cut};
@@ -37,7 +38,8 @@ impl Fixture {
         let deps = Deps {
             catalog: Arc::clone(&catalog) as _,
             stores,
-            milvus: Arc::new(FakeMilvus { cut: cut.into(), gates: Arc::clone(&gates) }),
+            milvus: Arc::new(FakeMilvus::new(cut, Arc::clone(&gates))),
+            binlogs: Arc::new(FakeBinlogs::default()),
             clock: Arc::new(FakeClock::new()),
             ids: Arc::new(FakeIds::default()),
         };

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::core::{Deps, Settings};
+use crate::fakes::binlogs::FakeBinlogs;
 use crate::fakes::catalog::MemoryCatalog;
 use crate::fakes::gates::{Act, Gates};
 use crate::fakes::milvus::{FakeMilvus, cut};
@@ -20,7 +21,8 @@ fn start(gates: &Arc<Gates>) -> (actix::Addr<RetentionActor>, Arc<RetentionTally
         deps: Deps {
             catalog: Arc::new(MemoryCatalog::new(Arc::clone(gates))),
             stores: Arc::new(FakeStores::default()),
-            milvus: Arc::new(FakeMilvus { cut: cut(vec![]).into(), gates: Arc::default() }),
+            milvus: Arc::new(FakeMilvus::new(cut(vec![]), Arc::default())),
+            binlogs: Arc::new(FakeBinlogs::default()),
             clock: Arc::new(FakeClock::new()),
             ids: Arc::new(FakeIds::default()),
         },

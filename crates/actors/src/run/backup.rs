@@ -1,14 +1,18 @@
 //! A backup: cut, plan, copy, seal.
 
+mod source;
+
+pub(super) use source::Source;
+
 use super::sealed::complete_sealed;
 use super::{Run, Trouble, plan};
 use crate::copy::{CopyJob, copy_units};
 use crate::telemetry;
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupFacts, ManifestHeader};
-use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::RepositoryId;
 use milvault_domain::job::{Job, JobPhase};
+use milvault_domain::job_request::AdoptRequest;
 use milvault_domain::milvus::Cut;
 use milvault_domain::object::StoredObject;
 use milvault_domain::plan::CopyPlan;
@@ -16,9 +20,15 @@ use milvault_domain::ports::{BackupRepository, PortError, PortErrorKind, PortRes
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Makes the backup, from wherever an earlier attempt was cut off: with a saved plan it continues with its units,
-/// with a sealed manifest only the catalog is brought up to date.
+/// Makes a backup of the live cluster.
 pub(super) async fn back_up(run: &Run) -> Result<Job, Trouble> {
+    make_backup(run, None).await
+}
+
+/// Makes the backup, from wherever an earlier attempt was cut off: with a saved plan it continues with its units,
+/// with a sealed manifest only the catalog is brought up to date. Its bytes come from the given directory of
+/// milvus-backup, or else from the cluster itself.
+pub(super) async fn make_backup(run: &Run, adopted: Option<AdoptRequest>) -> Result<Job, Trouble> {
     let backup_id = run.backup_id()?;
     let deps = &run.core.deps;
     let backup = run.retry().run("look up the backup", || deps.catalog.backup(backup_id)).await?;
@@ -27,6 +37,7 @@ pub(super) async fn back_up(run: &Run) -> Result<Job, Trouble> {
     let cluster = cluster
         .ok_or_else(|| missing(format!("cluster {} was removed; register it again", backup.cluster_id)))?;
     let repository = run.open_repository(backup.repository_id).await?;
+    let source = Source::new(&cluster, adopted);
 
     let unfinished =
         run.retry().run("look for an earlier attempt", || repository.load_unfinished(backup_id)).await?;
@@ -37,13 +48,13 @@ pub(super) async fn back_up(run: &Run) -> Result<Job, Trouble> {
         }
         None => match sealed_before(run, &repository, &backup).await? {
             Some(header) => return complete_sealed(run, &repository, header).await,
-            None => prepare(run, &backup, &cluster, &repository).await?,
+            None => prepare(run, &backup, &source, &repository).await?,
         },
     };
     let reused_stored_bytes: u64 = plan.reused.iter().map(|object| object.stored_bytes).sum();
     let reused_objects = plan.reused.len() as u64;
     metrics::counter!(telemetry::REUSED_BYTES).increment(plan.progress().bytes_reused);
-    let objects = copy(run, &cluster, &repository, &header, plan).await?;
+    let objects = copy(run, &source, &repository, &header, plan).await?;
     let sealed = SealedFacts {
         logical_bytes: objects.iter().map(|object| object.source.size_bytes).sum(),
         objects: objects.len() as u64,
@@ -77,20 +88,19 @@ async fn sealed_before(
 async fn prepare(
     run: &Run,
     backup: &Backup,
-    cluster: &Cluster,
+    source: &Source,
     repository: &Arc<dyn BackupRepository>,
 ) -> PortResult<UnfinishedBackup> {
     run.enter(JobPhase::Cut).await?;
     let began_at = Instant::now();
-    let milvus = &run.core.deps.milvus;
-    let take_cut = || async { milvus.connect(&cluster.endpoint).await?.take_cut(&backup.scope).await };
-    let cut = run.retry().run("take the cut", take_cut).await?;
+    let deps = &run.core.deps;
+    let cut = run.retry().run("take the cut", || source.take_cut(deps, &backup.scope)).await?;
     metrics::histogram!(telemetry::CUT_SECONDS).record(began_at.elapsed().as_secs_f64());
     tracing::info!(cut_at_ms = cut.cut_at_ms, collections = cut.collections().count(), "the cut is taken");
 
     run.enter(JobPhase::Plan).await?;
-    let plan = plan::make_plan(run, backup, cluster, repository, &cut).await?;
-    let header = header(backup, cluster, cut);
+    let plan = plan::make_plan(run, backup, source, repository, &cut).await?;
+    let header = header(backup, source, cut);
     // With nothing to copy there is nothing to continue: an attempt that is cut off before the seal begins anew.
     if !plan.units.is_empty() {
         run.retry().run("save the plan", || repository.save_unfinished(&header, &plan)).await?;
@@ -98,7 +108,7 @@ async fn prepare(
     Ok(UnfinishedBackup { header, plan })
 }
 
-fn header(backup: &Backup, cluster: &Cluster, cut: Cut) -> ManifestHeader {
+fn header(backup: &Backup, source: &Source, cut: Cut) -> ManifestHeader {
     ManifestHeader {
         backup_id: backup.id,
         cluster_id: backup.cluster_id,
@@ -111,7 +121,7 @@ fn header(backup: &Backup, cluster: &Cluster, cut: Cut) -> ManifestHeader {
         created_by: backup.created_by.clone(),
         created_at_ms: backup.created_at.timestamp_millis(),
         expires_at_ms: backup.expires_at.map(|at| at.timestamp_millis()),
-        source_url: cluster.storage.display_url(),
+        source_url: source.display_url(),
         cut,
     }
 }
@@ -120,7 +130,7 @@ fn header(backup: &Backup, cluster: &Cluster, cut: Cut) -> ManifestHeader {
 /// manifest, whatever the order in which units ended.
 async fn copy(
     run: &Run,
-    cluster: &Cluster,
+    source: &Source,
     repository: &Arc<dyn BackupRepository>,
     header: &ManifestHeader,
     plan: CopyPlan,
@@ -128,8 +138,8 @@ async fn copy(
     run.live.counters.start(plan.progress());
     run.enter(JobPhase::Copy).await?;
     let CopyPlan { reused: mut objects, units } = plan;
-    let stores = &run.core.deps.stores;
-    let open = || stores.open_copier(&cluster.storage, Arc::clone(repository), cluster.max_bytes_per_second);
+    let stores = run.core.deps.stores.as_ref();
+    let open = || source.open_copier(stores, repository);
     let copy_job = CopyJob {
         core: Arc::clone(&run.core),
         copier: run.retry().run("open the way of the copy", open).await?,
@@ -143,7 +153,7 @@ async fn copy(
             .collect(),
         span: tracing::Span::current(),
     };
-    objects.extend(copy_units(&run.arbiter, Arc::new(copy_job), units, cluster.copies_in_flight()).await?);
+    objects.extend(copy_units(&run.arbiter, Arc::new(copy_job), units, source.copies_in_flight).await?);
     objects.sort_unstable_by_key(|object| object.source.key);
     Ok(objects)
 }

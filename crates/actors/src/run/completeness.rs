@@ -1,8 +1,7 @@
 //! Whether a listing holds everything that the cut needs.
 
-use milvault_domain::binlog::BinlogKind;
+use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::milvus::CollectionCut;
-use milvault_domain::object::SourceObject;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,14 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 /// log per field at every flush.
 ///
 /// # Errors
-/// Names the collection, the segment, the path, and what to do.
+/// Names the segment and the path.
 pub(super) fn check_complete(
-    database: &str,
     collection: &CollectionCut,
-    objects: &[SourceObject],
+    keys: impl IntoIterator<Item = BinlogKey>,
 ) -> PortResult<()> {
     let mut logs_by_segment: HashMap<i64, BTreeMap<i64, usize>> = HashMap::new();
-    for key in objects.iter().map(|object| object.key).filter(|key| key.kind == BinlogKind::Insert) {
+    for key in keys.into_iter().filter(|key| key.kind == BinlogKind::Insert) {
         *logs_by_segment.entry(key.segment_id).or_default().entry(key.field_id).or_default() += 1;
     }
     for segment in collection.segments.iter().filter(|segment| segment.row_count > 0) {
@@ -26,43 +24,28 @@ pub(super) fn check_complete(
             collection.collection_id, segment.partition_id, segment.segment_id
         );
         let Some(logs_by_field) = logs_by_segment.get(&segment.segment_id) else {
-            return Err(incomplete(
-                database,
-                collection,
-                segment.segment_id,
-                &format!("{path} holds no files"),
-            ));
+            return Err(incomplete(segment.segment_id, &format!("{path} holds no files")));
         };
         let most = logs_by_field.values().copied().max().unwrap_or(0);
         if let Some((field_id, count)) = logs_by_field.iter().find(|(_, count)| **count < most) {
             let what = format!(
                 "{path}{field_id}/ holds {count} files where other fields of the segment have {most}"
             );
-            return Err(incomplete(database, collection, segment.segment_id, &what));
+            return Err(incomplete(segment.segment_id, &what));
         }
     }
     Ok(())
 }
 
-fn incomplete(database: &str, collection: &CollectionCut, segment_id: i64, what: &str) -> PortError {
-    PortError::new(
-        PortErrorKind::NotFound,
-        format!(
-            "collection {database}.{}: files of segment {segment_id} are missing: {what}; check that the cluster's \
-             registered storage is the one this Milvus writes to; if it is, Milvus's garbage collection came before \
-             the backup: raise dataCoord.gc.dropTolerance and dataCoord.gc.missingTolerance, then try again",
-            collection.name
-        ),
-    )
+fn incomplete(segment_id: i64, what: &str) -> PortError {
+    PortError::new(PortErrorKind::NotFound, format!("files of segment {segment_id} are missing: {what}"))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use milvault_domain::binlog::BinlogKey;
     use milvault_domain::milvus::{LoadState, SegmentCut};
-    use milvault_domain::object::Fingerprint;
 
     fn collection(row_counts: &[(i64, u64)]) -> CollectionCut {
         CollectionCut {
@@ -91,12 +74,8 @@ mod tests {
         }
     }
 
-    fn log(kind: BinlogKind, segment_id: i64, field_id: i64, log_id: i64) -> SourceObject {
-        SourceObject {
-            key: BinlogKey { kind, collection_id: 7, partition_id: 8, segment_id, field_id, log_id },
-            size_bytes: 10,
-            fingerprint: Fingerprint::ModifiedAtNanos(1),
-        }
+    fn log(kind: BinlogKind, segment_id: i64, field_id: i64, log_id: i64) -> BinlogKey {
+        BinlogKey { kind, collection_id: 7, partition_id: 8, segment_id, field_id, log_id }
     }
 
     #[test]
@@ -106,16 +85,16 @@ mod tests {
             log(BinlogKind::Insert, 1, 100, 2),
             log(BinlogKind::Delta, 2, 0, 3),
         ];
-        check_complete("default", &collection(&[(1, 5), (2, 0)]), &objects).unwrap();
+        check_complete(&collection(&[(1, 5), (2, 0)]), objects).unwrap();
     }
 
     #[test]
     fn a_segment_without_insert_logs_is_named_even_if_it_has_delta_logs() {
         let objects = [log(BinlogKind::Insert, 1, 0, 1), log(BinlogKind::Delta, 2, 0, 3)];
-        let error = check_complete("default", &collection(&[(1, 5), (2, 4)]), &objects).unwrap_err();
+        let error = check_complete(&collection(&[(1, 5), (2, 4)]), objects).unwrap_err();
         let message = error.to_string();
         assert_eq!(error.kind(), PortErrorKind::NotFound);
-        assert!(message.contains("default.cities") && message.contains("insert_log/7/8/2/"), "{message}");
+        assert!(message.contains("segment 2") && message.contains("insert_log/7/8/2/"), "{message}");
     }
 
     #[test]
@@ -125,7 +104,7 @@ mod tests {
             log(BinlogKind::Insert, 1, 0, 2),
             log(BinlogKind::Insert, 1, 100, 3),
         ];
-        let message = check_complete("a", &collection(&[(1, 5)]), &objects).unwrap_err().to_string();
+        let message = check_complete(&collection(&[(1, 5)]), objects).unwrap_err().to_string();
         assert!(message.contains("insert_log/7/8/1/100/ holds 1 files"), "{message}");
     }
 }

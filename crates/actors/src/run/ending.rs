@@ -1,22 +1,28 @@
 //! How work on a job ends in the catalog.
 
-use super::{Run, Stop, Trouble};
+use super::restore::{clean_up, leaves_traces, wait_for_calls};
+use super::{PARKED, Run, Stop, Trouble, Worked};
 use crate::retry::Retry;
 use crate::telemetry;
 use futures::FutureExt;
-use milvault_domain::job::{Job, JobState};
+use milvault_domain::job::{Job, JobPhase, JobState};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// Longest time for one write of a job's end. A catalog that hangs must not keep a cancelled job alive.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// What the log says when the clean-up did not come to its end.
+const LEFTOVERS: &str = "a stopped restore may have left collections under working names or staged files behind; \
+                         undoing or resuming it removes them";
+
 /// What to record about a job when work on it stops.
 pub(super) enum Ending {
-    /// It succeeded, and the catalog knows it already.
-    Done,
+    /// It came to its end in this state, and the catalog knows it already.
+    Done(JobState),
     /// It cannot be done, and why.
     Failed(String),
     /// Stopped on request.
@@ -34,7 +40,7 @@ impl Ending {
         stop: &Stop,
     ) -> Self {
         match worked {
-            Ok(Ok(_)) => Self::Done,
+            Ok(Ok(job)) => Self::Done(job.state),
             // What fails while it is being cancelled fails for no other reason worth telling.
             Ok(Err(_)) if stop.cancel.is_cancelled() => Self::Canceled,
             Ok(Err(Trouble::Postponed(error))) if run.job.attempt < run.core.settings.job_attempts_max => {
@@ -68,8 +74,11 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("not a text")
 }
 
-/// Records the end, then takes the job off the list of those at work, then tells subscribers.
-pub(super) async fn end(run: &Run, ending: Ending) {
+/// Removes what a stopped restore leaves behind, records the end, then takes the job off the list of those at work,
+/// then tells subscribers. Returns how it left the row.
+pub(super) async fn end(run: &Run, ending: Ending, stop: &Stop) -> Worked {
+    let ending =
+        if leaves_traces(run.job.job_type) { end_of_traces(run, ending, stop).await } else { ending };
     let recorded = record(run, ending).await;
     run.core.live.remove(run.job.id);
     run.core.live.publish(&run.job);
@@ -80,16 +89,50 @@ pub(super) async fn end(run: &Run, ending: Ending) {
                 metrics::counter!(telemetry::JOBS, "type" => job_type, "state" => label).increment(1);
             }
             tracing::info!(?state, "work on a job ends");
+            if state.is_final() { Worked::Ended } else { Worked::Open }
         }
         Err(error) => {
             tracing::error!(?error, "the end of a job cannot be recorded; it is taken up again later");
+            Worked::Open
         }
     }
 }
 
+/// Cleans up after a restore that ends for good. When the server stops meanwhile, the job stays open and the next start
+/// goes on with it.
+async fn end_of_traces(run: &Run, ending: Ending, stop: &Stop) -> Ending {
+    let (reason, when_parked) = match &ending {
+        Ending::Canceled => ("not finished: the job was canceled", Ending::CutOff),
+        Ending::Failed(_) => ("not finished: the job failed", Ending::Parked(PARKED.to_owned())),
+        Ending::Parked(_) => {
+            wait_for_calls(&run.core, &run.undivided).await;
+            return ending;
+        }
+        Ending::Done(_) | Ending::CutOff => return ending,
+    };
+    run.live.set_phase(JobPhase::Cleanup);
+    run.core.live.publish(&run.job);
+    let cleaned = AssertUnwindSafe(clean_up(&run.core, &run.job, &run.undivided, reason)).catch_unwind();
+    let limit = run.core.settings.cleanup_time_max;
+    let cleaned = tokio::select! {
+        biased;
+        () = stop.park.cancelled() => return when_parked,
+        cleaned = tokio::time::timeout(limit, cleaned) => cleaned,
+    };
+    match cleaned {
+        Ok(Ok(Ok(()))) => {}
+        // The runtime is being taken away under the clean-up, as in a crash.
+        Ok(Ok(Err(error))) if error.kind() == PortErrorKind::Canceled => return Ending::CutOff,
+        Ok(Ok(Err(error))) => tracing::error!(?error, "{LEFTOVERS}"),
+        Ok(Err(panic)) => tracing::error!(panic = panic_message(panic.as_ref()), "{LEFTOVERS}"),
+        Err(_) => tracing::error!(?limit, "{LEFTOVERS}"),
+    }
+    ending
+}
+
 async fn record(run: &Run, ending: Ending) -> PortResult<JobState> {
     let (to, reason) = match ending {
-        Ending::Done => return Ok(JobState::Successful),
+        Ending::Done(state) => return Ok(state),
         Ending::CutOff => return Ok(JobState::InProgress),
         Ending::Failed(reason) => (JobState::Failed, Some(reason)),
         Ending::Canceled => (JobState::Canceled, None),
@@ -108,6 +151,8 @@ async fn record(run: &Run, ending: Ending) -> PortResult<JobState> {
 async fn ended_otherwise(run: &Run) -> PortResult<JobState> {
     let state = in_time(run.core.job(run.job.id)).await?.map(|job| job.state);
     match state {
+        // Parked at the moment of the wish: whoever takes it up next cleans up first.
+        Some(JobState::Canceling) if leaves_traces(run.job.job_type) => Ok(JobState::Canceling),
         Some(JobState::Canceling) => transition(run, JobState::Canceled, None).await,
         Some(state) => Ok(state),
         None => Err(PortError::new(PortErrorKind::NotFound, "the job is no longer in the catalog")),

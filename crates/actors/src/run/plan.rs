@@ -1,10 +1,10 @@
 //! The plan phase: what the cut consists of, and what of it has to be copied.
 
 use super::Run;
+use super::backup::Source;
 use super::completeness::check_complete;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use milvault_domain::backup::{Backup, BackupStatus};
-use milvault_domain::cluster::Cluster;
 use milvault_domain::milvus::{CollectionCut, Cut};
 use milvault_domain::object::SourceObject;
 use milvault_domain::plan::{CopyPlan, ObjectIndex, plan_copy};
@@ -22,18 +22,18 @@ const INDEX_BACKUPS: u32 = 3;
 pub(super) async fn make_plan(
     run: &Run,
     backup: &Backup,
-    cluster: &Cluster,
+    source: &Source,
     repository: &Arc<dyn BackupRepository>,
     cut: &Cut,
 ) -> PortResult<CopyPlan> {
-    let stores = &run.core.deps.stores;
-    let source = run.retry().run("open the storage", || stores.open_source(&cluster.storage)).await?;
+    let stores = run.core.deps.stores.as_ref();
+    let store = run.retry().run("open the storage", || source.open(stores)).await?;
     // The source and the repository are different places, so one need not wait for the other.
-    let listing = list_objects(run, source.as_ref(), cut).boxed();
+    let listing = list_objects(run, source, store.as_ref(), cut).boxed();
     let (objects, index) = futures::try_join!(listing, load_index(run, backup, repository).boxed())?;
-    let open = || stores.open_copier(&cluster.storage, Arc::clone(repository), cluster.max_bytes_per_second);
+    let open = || source.open_copier(stores, repository);
     let route = run.retry().run("open the way of the copy", open).await?.route();
-    let plan = plan_copy(cluster.id, objects, &index, route);
+    let plan = plan_copy(backup.cluster_id, objects, &index, route);
     tracing::info!(
         reused_objects = plan.reused.len(),
         units = plan.units.len(),
@@ -43,11 +43,16 @@ pub(super) async fn make_plan(
     Ok(plan)
 }
 
-async fn list_objects(run: &Run, source: &dyn SourceStore, cut: &Cut) -> PortResult<Vec<SourceObject>> {
+async fn list_objects(
+    run: &Run,
+    source: &Source,
+    store: &dyn SourceStore,
+    cut: &Cut,
+) -> PortResult<Vec<SourceObject>> {
     let mut listings = Vec::new();
     for (database, collection) in cut.collections() {
         // Boxed: the compiler cannot see otherwise that the stream may move between threads.
-        listings.push(list_collection(run, source, database, collection).boxed());
+        listings.push(list_collection(run, source, store, database, collection).boxed());
     }
     let listings = futures::stream::iter(listings).buffer_unordered(LISTINGS_MAX);
     listings
@@ -60,7 +65,8 @@ async fn list_objects(run: &Run, source: &dyn SourceStore, cut: &Cut) -> PortRes
 
 async fn list_collection(
     run: &Run,
-    source: &dyn SourceStore,
+    source: &Source,
+    store: &dyn SourceStore,
     database: &str,
     collection: &CollectionCut,
 ) -> PortResult<Vec<SourceObject>> {
@@ -68,11 +74,13 @@ async fn list_collection(
         return Ok(Vec::new());
     }
     let segment_ids: HashSet<i64> = collection.segments.iter().map(|segment| segment.segment_id).collect();
-    let list = || source.list_binlogs(collection.collection_id, &segment_ids);
+    let list = || store.list_binlogs(collection.collection_id, &segment_ids);
     let objects = run.retry().run("list a collection", list).await.map_err(|error| {
         error.context(format!("list the files of collection {database}.{}", collection.name))
     })?;
-    check_complete(database, collection, &objects)?;
+    check_complete(collection, objects.iter().map(|object| object.key)).map_err(|error| {
+        source.explain_missing(error.context(format!("collection {database}.{}", collection.name)))
+    })?;
     Ok(objects)
 }
 

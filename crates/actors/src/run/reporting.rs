@@ -1,10 +1,11 @@
 //! The pulse of a job at work: rate, events and checkpoints.
 
 use super::Run;
+use std::convert::Infallible;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Reports until it is dropped. A failed checkpoint only costs freshness, so it is tried again at the next one.
-pub(super) async fn report(run: &Run) {
+pub(super) async fn report(run: &Run) -> Infallible {
     let settings = &run.core.settings;
     let mut ticks = interval(settings.progress_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,6 @@
 //! Requests for backups and verifies.
 
+use super::idempotency::idempotency;
 use super::{Service, not_found, refused};
 use crate::error::ServiceError;
 use crate::messages::Refusal;
@@ -8,7 +9,7 @@ use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupScope, BackupStatus, check_backup_texts};
 use milvault_domain::cluster::Cluster;
 use milvault_domain::error::{InvalidInput, NAME_CHARS_MAX};
-use milvault_domain::ids::{BackupId, JobId};
+use milvault_domain::ids::{BackupId, ClusterId, JobId, ProjectId};
 use milvault_domain::job::{Job, JobState, JobType, VerifyLevel};
 use milvault_domain::ports::{
     BackupWithJob, Idempotency, InsertOutcome, NewBackup, PortError, PortErrorKind,
@@ -16,9 +17,6 @@ use milvault_domain::ports::{
 use milvault_domain::progress::Progress;
 use milvault_domain::retention::expiry;
 use serde::Serialize;
-
-/// Longest idempotency key, in bytes.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 impl Service {
     /// Accepts a backup: both rows are written when this returns, and the work begins when its turn comes. A
@@ -46,34 +44,13 @@ impl Service {
     async fn accept_backup(&self, request: BackupRequest) -> Result<BackupWithJob, ServiceError> {
         check_backup_texts(request.name.as_deref(), request.description.as_deref())?;
         let request = BackupRequest { scope: request.scope.normalized()?, ..request };
-        let idempotency = idempotency(&request)?;
+        let idempotency = idempotency(request.idempotency_key.clone(), &RequestFingerprint::of(&request))?;
         let cluster = self.cluster(request.cluster_id).await?;
         let new = self.new_backup(request, &cluster, idempotency)?;
-        match self.deps().catalog.insert_backup(&new).await.map_err(|error| gone_or(error, &cluster))? {
-            InsertOutcome::Created => {}
-            InsertOutcome::Duplicate(pair) => return Ok(*pair),
-            InsertOutcome::KeyReused(job_id) => {
-                return Err(ServiceError::Conflict {
-                    message: format!(
-                        "the idempotency key was used for another request, which made job {job_id}"
-                    ),
-                    job_id: Some(job_id),
-                });
-            }
-            InsertOutcome::Busy(job_id) => {
-                return Err(ServiceError::Conflict {
-                    message: format!(
-                        "job {job_id} is making a backup of this cluster; wait for its end or cancel it"
-                    ),
-                    job_id: Some(job_id),
-                });
-            }
-        }
-        let job = self.hand_over(new.job).await?;
-        Ok(BackupWithJob { backup: new.backup, job })
+        self.accept_new_backup(new, &cluster).await
     }
 
-    fn new_backup(
+    pub(super) fn new_backup(
         &self,
         request: BackupRequest,
         cluster: &Cluster,
@@ -97,8 +74,9 @@ impl Service {
             facts: None,
             scope: request.scope,
         };
-        let job = self.new_job(&backup, describe(&backup.scope, &cluster.name), None, &backup.created_by);
-        Ok(NewBackup { backup, job, idempotency })
+        let description = describe(&backup.scope, &cluster.name);
+        let job = self.pending_job(PendingJob::about(&backup, JobType::Backup, description));
+        Ok(NewBackup { backup, job, request: None, idempotency })
     }
 
     async fn accept_verify(&self, request: VerifyRequest) -> Result<Job, ServiceError> {
@@ -115,34 +93,70 @@ impl Service {
             return Err(ServiceError::Conflict { message, job_id: None });
         }
         let description = format!("Verify of backup \"{}\"", backup.name);
-        let job = self.new_job(&backup, description, Some(request.level), &request.created_by);
+        let pending = PendingJob {
+            verify_level: Some(request.level),
+            created_by: request.created_by,
+            ..PendingJob::about(&backup, JobType::Verify, description)
+        };
+        let job = self.pending_job(pending);
         self.deps().catalog.insert_job(&job).await?;
         self.hand_over(job).await
     }
 
-    fn new_job(&self, backup: &Backup, description: String, verify: Option<VerifyLevel>, by: &str) -> Job {
+    /// Writes a backup with its job, and hands the job over.
+    pub(super) async fn accept_new_backup(
+        &self,
+        new: NewBackup,
+        cluster: &Cluster,
+    ) -> Result<BackupWithJob, ServiceError> {
+        match self.deps().catalog.insert_backup(&new).await.map_err(|error| gone_or(error, cluster))? {
+            InsertOutcome::Created => {}
+            InsertOutcome::Duplicate(pair) => return Ok(*pair),
+            InsertOutcome::KeyReused(job_id) => {
+                return Err(ServiceError::Conflict {
+                    message: format!(
+                        "the idempotency key was used for another request, which made job {job_id}"
+                    ),
+                    job_id: Some(job_id),
+                });
+            }
+            InsertOutcome::Busy(job_id) => {
+                return Err(ServiceError::Conflict {
+                    message: format!(
+                        "job {job_id} is making a backup of this cluster; wait for its end or cancel it"
+                    ),
+                    job_id: Some(job_id),
+                });
+            }
+        }
+        let job = self.hand_over(new.job).await?;
+        Ok(BackupWithJob { backup: new.backup, job })
+    }
+
+    /// The row of a job that waits for its turn.
+    pub(super) fn pending_job(&self, pending: PendingJob) -> Job {
         Job {
             id: JobId::from_uuid(self.deps().ids.new_uuid()),
-            project_id: backup.project_id,
-            cluster_id: backup.cluster_id,
-            job_type: if verify.is_some() { JobType::Verify } else { JobType::Backup },
+            project_id: pending.project_id,
+            cluster_id: pending.cluster_id,
+            job_type: pending.job_type,
             state: JobState::Pending,
             phase: None,
-            description,
-            created_by: by.to_owned(),
+            description: pending.description,
+            created_by: pending.created_by,
             created_at: self.deps().clock.now(),
             started_at: None,
             ended_at: None,
             failure: None,
-            backup_id: Some(backup.id),
-            verify_level: verify,
+            backup_id: Some(pending.backup_id),
+            verify_level: pending.verify_level,
             attempt: 0,
             progress: Progress::default(),
         }
     }
 
     /// Tells the cluster's actor of a job whose row is written. If the actor does not take it, the row is ended.
-    async fn hand_over(&self, job: Job) -> Result<Job, ServiceError> {
+    pub(super) async fn hand_over(&self, job: Job) -> Result<Job, ServiceError> {
         self.core().live.publish(&job);
         match self.host().submit(&job).await {
             // A shutdown came in between. The job is accepted and durable: the next start takes it up, like all
@@ -157,6 +171,33 @@ impl Service {
                 self.core().live.publish(&ended);
                 Err(error)
             }
+        }
+    }
+}
+
+/// What tells a new job from others.
+pub(super) struct PendingJob {
+    pub(super) project_id: ProjectId,
+    /// The cluster whose turn it needs.
+    pub(super) cluster_id: ClusterId,
+    pub(super) job_type: JobType,
+    pub(super) backup_id: BackupId,
+    pub(super) verify_level: Option<VerifyLevel>,
+    pub(super) description: String,
+    pub(super) created_by: String,
+}
+
+impl PendingJob {
+    /// A job about a backup that works on the cluster of that backup, for whoever made it.
+    pub(super) fn about(backup: &Backup, job_type: JobType, description: String) -> Self {
+        Self {
+            project_id: backup.project_id,
+            cluster_id: backup.cluster_id,
+            job_type,
+            backup_id: backup.id,
+            verify_level: None,
+            description,
+            created_by: backup.created_by.clone(),
         }
     }
 }
@@ -196,26 +237,15 @@ struct RequestFingerprint<'a> {
     retention_days: Option<u32>,
 }
 
-fn idempotency(request: &BackupRequest) -> Result<Option<Idempotency>, ServiceError> {
-    let Some(key) = &request.idempotency_key else { return Ok(None) };
-    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || key.chars().any(char::is_control) {
-        let rule = format!("must have 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes and no control characters");
-        return Err(InvalidInput::new("idempotencyKey", rule).into());
+impl<'a> RequestFingerprint<'a> {
+    fn of(request: &'a BackupRequest) -> Self {
+        Self {
+            scope: &request.scope,
+            name: request.name.as_deref(),
+            description: request.description.as_deref(),
+            retention_days: request.retention_days,
+        }
     }
-    let fingerprint = RequestFingerprint {
-        scope: &request.scope,
-        name: request.name.as_deref(),
-        description: request.description.as_deref(),
-        retention_days: request.retention_days,
-    };
-    let bytes = serde_json::to_vec(&fingerprint).map_err(|error| {
-        ServiceError::Internal(PortError::with_source(
-            PortErrorKind::Internal,
-            "cannot encode the request",
-            error,
-        ))
-    })?;
-    Ok(Some(Idempotency { key: key.clone(), request_hash: *blake3::hash(&bytes).as_bytes() }))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::error::ServiceError;
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::ClusterId;
 use milvault_domain::ports::{CheckFinding, PortResult};
+use milvault_domain::storage::SourceLayout;
 use std::future::Future;
 
 impl Service {
@@ -55,7 +56,8 @@ impl Service {
     }
 
     async fn check_storage(&self, cluster: &Cluster) -> PortResult<Vec<CheckFinding>> {
-        Ok(self.deps().stores.open_source(&cluster.storage).await?.check().await)
+        let source = self.deps().stores.open_source(&cluster.storage, &SourceLayout::Milvus).await?;
+        Ok(source.check().await)
     }
 
     async fn check_repository_of(&self, cluster: &Cluster) -> PortResult<Vec<CheckFinding>> {

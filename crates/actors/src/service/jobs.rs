@@ -3,8 +3,9 @@
 use super::{Service, not_found};
 use crate::error::ServiceError;
 use crate::messages::CancelOutcome;
+use crate::run::restore::leaves_traces;
 use milvault_domain::ids::JobId;
-use milvault_domain::job::{Job, JobState};
+use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::ports::{PortError, PortErrorKind};
 
 /// How often a cancel looks again when the job's state changes under it. States only move forward, and a parked job
@@ -31,6 +32,13 @@ impl Service {
         }
         match self.host().cancel(marked.cluster_id, job_id).await {
             CancelOutcome::Stopping => self.current(job_id).await,
+            // What it left behind has to be removed before it is canceled.
+            CancelOutcome::NotRunning if leaves_traces(marked.job_type) => {
+                if let Err(refusal) = self.host().submit(&marked).await {
+                    tracing::warn!(%job_id, ?refusal, "a canceled restore is cleaned up after later");
+                }
+                self.current(job_id).await
+            }
             // Nobody is left who could end it.
             CancelOutcome::NotRunning => {
                 let now = self.deps().clock.now();
@@ -50,7 +58,15 @@ impl Service {
     async fn mark_canceled(&self, job_id: JobId) -> Result<Job, ServiceError> {
         for _ in 0..LOOKS_MAX {
             let job = self.current(job_id).await?;
+            if job.job_type == JobType::Delete && !job.state.is_final() {
+                return Err(ended(
+                    job_id,
+                    "is a deletion and cannot be taken back: the backup is deleted already",
+                ));
+            }
             let to = match job.state {
+                // It was at work before, so there may be something to clean up; only jobs at work do that.
+                JobState::Pending if leaves_traces(job.job_type) && job.attempt > 0 => JobState::InProgress,
                 JobState::Pending => JobState::Canceled,
                 JobState::InProgress => JobState::Canceling,
                 JobState::Canceling | JobState::Canceled => return Ok(job),
@@ -61,7 +77,9 @@ impl Service {
             match self.deps().catalog.transition_job(job_id, to, None, now).await {
                 Ok(marked) => {
                     self.core().live.publish(&marked);
-                    return Ok(marked);
+                    if to != JobState::InProgress {
+                        return Ok(marked);
+                    }
                 }
                 Err(error) if error.kind() == PortErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),

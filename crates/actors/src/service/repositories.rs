@@ -1,5 +1,7 @@
 //! Registering repositories.
 
+mod attach;
+
 use super::Service;
 use crate::error::ServiceError;
 use crate::request::NewRepository;
@@ -43,7 +45,11 @@ impl Service {
 
     /// The catalog decides about names in the end. Looking first keeps the common mistake from leaving an unregistered
     /// repository behind.
-    async fn check_name_is_free(&self, project_id: ProjectId, name: &str) -> Result<(), ServiceError> {
+    pub(super) async fn check_name_is_free(
+        &self,
+        project_id: ProjectId,
+        name: &str,
+    ) -> Result<(), ServiceError> {
         let filter = RepositoryFilter { project_ids: Some(vec![project_id]) };
         let mut after = None;
         for _ in 0..NAME_PAGES_MAX {
@@ -64,7 +70,7 @@ impl Service {
 }
 
 /// A place that refuses is a mistake in the request, not a failure of the server.
-fn unusable(error: &PortError) -> ServiceError {
+pub(super) fn unusable(error: &PortError) -> ServiceError {
     let message = error.to_string();
     match error.kind() {
         PortErrorKind::Conflict => ServiceError::Conflict { message, job_id: None },

@@ -1,7 +1,8 @@
 //! Backups that nothing disturbs.
 use crate::support::fakes::gates::Act;
 use crate::support::fakes::milvus::{collection, cut};
-use crate::support::fakes::stores::{MANIFEST_BYTES, OBJECT_BYTES};
+use crate::support::fakes::repository::MANIFEST_BYTES;
+use crate::support::fakes::stores::OBJECT_BYTES;
 use crate::support::{World, bounded, request};
 use milvault_actors::{BackupRequest, ClusterPatch, Lifecycle, ServiceError};
 use milvault_domain::backup::{BackupScope, BackupStatus, BackupType, CreationMethod};

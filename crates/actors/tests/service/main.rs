@@ -4,12 +4,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adopt;
+mod attach;
 mod backups;
 mod cancel;
+mod compare;
 mod crash;
 mod failures;
+mod lifecycle;
 mod on_sqlite;
 mod races;
 mod registry;
+mod restore;
+mod schedules;
 mod shutdown;
 mod verify;

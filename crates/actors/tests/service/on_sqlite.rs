@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 /// Opens the catalog of the directory, as a starting server does.
-async fn open_in(directory: &TempDir, world: &World) -> Arc<dyn Catalog> {
+pub(crate) async fn open_in(directory: &TempDir, world: &World) -> Arc<dyn Catalog> {
     let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
     let catalog = open(&url, Sealer::from_key_bytes([7; 32])).await.unwrap();
     let organization_id = OrganizationId::from_uuid(Uuid::from_u128(2));
@@ -29,6 +29,7 @@ async fn open_in(directory: &TempDir, world: &World) -> Arc<dyn Catalog> {
         organization_id,
         name: "owner".to_owned(),
         secret_hash: [0; 32],
+        user: None,
         grants: vec![],
         created_at: world.clock.now(),
         expires_at: None,

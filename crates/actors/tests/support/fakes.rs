@@ -3,14 +3,36 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "fakes/audit.rs"]
+pub mod audit;
+#[path = "fakes/binlogs.rs"]
+pub mod binlogs;
 #[path = "fakes/catalog.rs"]
 pub mod catalog;
+#[path = "fakes/disks.rs"]
+pub mod disks;
 #[path = "fakes/gates.rs"]
 pub mod gates;
+#[path = "fakes/identity.rs"]
+pub mod identity;
+#[path = "fakes/lifecycle.rs"]
+pub mod lifecycle;
 #[path = "fakes/milvus.rs"]
 pub mod milvus;
+#[path = "fakes/repository.rs"]
+pub mod repository;
+#[path = "fakes/schedules.rs"]
+pub mod schedules;
+#[path = "fakes/server.rs"]
+pub mod server;
+#[path = "fakes/stager.rs"]
+pub mod stager;
 #[path = "fakes/stores.rs"]
 pub mod stores;
+#[path = "fakes/tables.rs"]
+pub mod tables;
+#[path = "fakes/target.rs"]
+pub mod target;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use milvault_domain::ports::{Clock, IdSource};

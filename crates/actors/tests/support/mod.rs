@@ -4,10 +4,14 @@
 
 #[path = "fakes.rs"]
 pub mod fakes;
+#[path = "restored.rs"]
+pub mod restored;
 
+use fakes::binlogs::FakeBinlogs;
 use fakes::catalog::MemoryCatalog;
 use fakes::gates::Gates;
 use fakes::milvus::{FakeMilvus, collection, cut};
+use fakes::server::FakeServer;
 use fakes::stores::FakeStores;
 use fakes::{FakeClock, FakeIds};
 use milvault_actors::{
@@ -15,10 +19,11 @@ use milvault_actors::{
 };
 use milvault_domain::backup::{BackupScope, CreationMethod};
 use milvault_domain::cluster::{Cluster, MilvusAuth, MilvusEndpoint};
-use milvault_domain::ids::{ClusterId, JobId, ProjectId};
+use milvault_domain::ids::{ClusterId, JobId, ProjectId, RepositoryId};
 use milvault_domain::job::{Job, JobState};
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{BackupWithJob, Catalog};
+use milvault_domain::repository::Repository;
 use milvault_domain::storage::{LocalStorage, StorageConfig};
 use std::future::Future;
 use std::sync::Arc;
@@ -30,6 +35,7 @@ pub struct World {
     pub catalog: Arc<MemoryCatalog>,
     pub stores: Arc<FakeStores>,
     pub milvus: Arc<FakeMilvus>,
+    pub binlogs: Arc<FakeBinlogs>,
     pub clock: Arc<FakeClock>,
     pub ids: Arc<FakeIds>,
     pub gates: Arc<Gates>,
@@ -45,7 +51,8 @@ impl World {
         let world = Self {
             catalog: Arc::new(MemoryCatalog::new(Arc::clone(&gates))),
             stores: Arc::new(FakeStores { gates: Arc::clone(&gates), ..FakeStores::default() }),
-            milvus: Arc::new(FakeMilvus { cut: cut(vec![]).into(), gates: Arc::clone(&gates) }),
+            milvus: Arc::new(FakeMilvus::new(cut(vec![]), Arc::clone(&gates))),
+            binlogs: Arc::default(),
             clock: Arc::new(FakeClock::new()),
             ids: Arc::default(),
             gates,
@@ -73,11 +80,22 @@ impl World {
         *self.milvus.cut.lock().unwrap() = cut;
     }
 
+    /// Adds a Milvus that holds real rows, at `http://<name>:19530` with its storage in `/<name>`. Servers of different
+    /// numbers give different ids.
+    pub fn add_milvus(&self, name: &str, number: i64) -> Arc<FakeServer> {
+        let disks = Arc::clone(&self.stores.disks);
+        let disk = directory(&format!("/{name}")).display_url();
+        let server = Arc::new(FakeServer::new(Arc::clone(&self.gates), disks, &disk, number * 1_000_000));
+        self.milvus.servers.lock().unwrap().insert(format!("http://{name}:19530"), Arc::clone(&server));
+        server
+    }
+
     pub fn deps(&self) -> Deps {
         Deps {
             catalog: self.servers_catalog(),
             stores: Arc::clone(&self.stores) as _,
             milvus: Arc::clone(&self.milvus) as _,
+            binlogs: Arc::clone(&self.binlogs) as _,
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
         }
@@ -154,16 +172,25 @@ impl Server {
         self.runtime = None;
     }
 
+    pub async fn register_repository(&self) -> Repository {
+        let new = NewRepository {
+            project_id: project(),
+            name: "safe".to_owned(),
+            storage: directory("/repository"),
+        };
+        self.service.register_repository(new).await.unwrap()
+    }
+
+    /// Registers what [`World::add_milvus`] made.
+    pub async fn register_milvus(&self, name: &str, repository_id: RepositoryId) -> Cluster {
+        let mut new = new_cluster(name, repository_id);
+        new.endpoint.uri = format!("http://{name}:19530");
+        new.storage = directory(&format!("/{name}"));
+        self.service.register_cluster(new).await.unwrap()
+    }
+
     pub async fn register(&self) -> Cluster {
-        let repository = self
-            .service
-            .register_repository(NewRepository {
-                project_id: project(),
-                name: "safe".to_owned(),
-                storage: directory("/repository"),
-            })
-            .await
-            .unwrap();
+        let repository = self.register_repository().await;
         self.service.register_cluster(new_cluster("prod", repository.id)).await.unwrap()
     }
 
@@ -211,7 +238,7 @@ pub fn directory(path: &str) -> StorageConfig {
     StorageConfig::Local(LocalStorage { path: path.to_owned() })
 }
 
-pub fn new_cluster(name: &str, repository_id: milvault_domain::ids::RepositoryId) -> NewCluster {
+pub fn new_cluster(name: &str, repository_id: RepositoryId) -> NewCluster {
     NewCluster {
         project_id: project(),
         name: name.to_owned(),

@@ -5,14 +5,25 @@
 //! lints refuse.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+mod audit;
 mod clusters;
+mod comparisons;
 mod completion;
 mod filters;
+mod found;
+mod identity;
+mod job_pruning;
+mod lifecycle;
 mod lists;
 mod ownership;
 mod requests;
+mod restore_completion;
+mod restore_requests;
+mod restore_samples;
+mod restores;
 mod retention;
 mod samples;
+mod schedules;
 mod tenancy;
 mod transitions;
 
@@ -30,6 +41,9 @@ pub trait Home: Send + Sync {
 
     /// Everything that the database holds, as somebody would find it who has a copy of it.
     async fn raw_contents(&self) -> Vec<u8>;
+
+    /// Runs a statement past the catalog, as somebody would who has the database; the database's words when it refuses.
+    async fn run_statement(&self, statement: &'static str) -> Result<(), String>;
 
     /// Removes it.
     async fn remove(&self);
@@ -54,14 +68,24 @@ use cases;
 
 const MODULES: &[&[Case]] = &[
     tenancy::CASES,
+    identity::CASES,
     clusters::CASES,
     requests::CASES,
+    restore_requests::CASES,
     transitions::CASES,
     completion::CASES,
+    restores::CASES,
+    restore_completion::CASES,
+    comparisons::CASES,
+    found::CASES,
     lists::CASES,
     filters::CASES,
     retention::CASES,
+    lifecycle::CASES,
+    schedules::CASES,
     ownership::CASES,
+    audit::CASES,
+    job_pruning::CASES,
 ];
 
 /// Runs all cases, each on a database of its own.

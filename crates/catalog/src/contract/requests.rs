@@ -1,7 +1,7 @@
 //! Requests for backups: the rule of one manual backup, and repeated requests.
 
 use super::Home;
-use super::samples::{World, at, automatic_backup, manual_backup, verify_job};
+use super::samples::{World, at, automatic_backup, manual_backup, verify_job, yield_times};
 use milvault_domain::backup::{BackupScope, BackupStatus, CollectionName};
 use milvault_domain::job::JobState;
 use milvault_domain::ports::{
@@ -185,11 +185,5 @@ async fn a_dropped_request_leaves_all_or_nothing(home: Arc<dyn Home>) {
         let job = world.catalog.job(new.job.id).await.unwrap();
         let events = world.catalog.job_events(new.job.id).await.unwrap();
         assert_eq!((backup.is_some(), events.len()), (job.is_some(), usize::from(job.is_some())), "{polls}");
-    }
-}
-
-async fn yield_times(count: u32) {
-    for _ in 0..count {
-        tokio::task::yield_now().await;
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn at(seconds: i64) -> DateTime<Utc> {
 /// An open catalog with a project, a repository and a cluster.
 pub(super) struct World {
     pub(super) catalog: Arc<dyn Catalog>,
+    pub(super) organization_id: OrganizationId,
     pub(super) project_id: ProjectId,
     pub(super) repository: Repository,
     pub(super) cluster: Cluster,
@@ -59,7 +60,8 @@ impl World {
         catalog.insert_repository(&repository).await.unwrap();
         let cluster = cluster(&repository, "production");
         catalog.insert_cluster(&cluster).await.unwrap();
-        Self { catalog, project_id: tenancy.project_id, repository, cluster }
+        let Tenancy { organization_id, project_id, .. } = tenancy;
+        Self { catalog, organization_id, project_id, repository, cluster }
     }
 
     /// Another cluster on the same repository.
@@ -123,6 +125,7 @@ pub(super) fn api_key(tenancy: &Tenancy) -> ApiKey {
         organization_id: tenancy.organization_id,
         name: String::from("owner"),
         secret_hash,
+        user: None,
         grants: vec![RoleGrant { role: Role::OrganizationOwner, project_id: None }],
         created_at: at(0),
         expires_at: None,
@@ -204,6 +207,7 @@ pub(super) fn manual_backup(cluster: &Cluster) -> NewBackup {
             facts: None,
         },
         job: Job { job_type: JobType::Backup, verify_level: None, ..verify_job(cluster, backup_id) },
+        request: None,
         idempotency: None,
     }
 }
@@ -298,4 +302,11 @@ pub(super) fn cut() -> Cut {
 /// Progress with figures that tell the calls apart.
 pub(super) fn progress(bytes_done: u64) -> Progress {
     Progress { bytes_total: 1_000, bytes_done, objects_total: 10, ..Progress::default() }
+}
+
+/// Lets other tasks run so many times: how far a call comes before it is dropped.
+pub(super) async fn yield_times(count: u32) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
 }

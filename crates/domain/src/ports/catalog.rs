@@ -6,10 +6,14 @@ use crate::cluster::Cluster;
 use crate::error::PortResult;
 use crate::ids::{BackupId, ClusterId, JobId, OrganizationId, ProjectId, RepositoryId};
 use crate::job::{Job, JobEvent, JobPhase, JobState, JobType};
+use crate::job_request::JobRequest;
 use crate::milvus::Cut;
-use crate::ports::VerifyReport;
+use crate::ports::{
+    AuditCatalog, IdentityCatalog, JobPruning, LifecycleCatalog, ScheduleCatalog, VerifyReport,
+};
 use crate::progress::Progress;
 use crate::repository::Repository;
+use crate::restore::{CompareReport, Restore, RestorePlan, RestoredCollection};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -20,7 +24,9 @@ use uuid::Uuid;
 /// Every method is one transaction. Lookups return `None` for what does not exist; changes of what does not exist
 /// are `NotFound`. Secrets in clusters' and repositories' configuration are encrypted at rest.
 #[async_trait]
-pub trait Catalog: Send + Sync {
+pub trait Catalog:
+    Send + Sync + LifecycleCatalog + IdentityCatalog + ScheduleCatalog + AuditCatalog + JobPruning
+{
     /// Whether the database answers.
     ///
     /// # Errors
@@ -110,6 +116,99 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// Errors of the database.
     async fn insert_job(&self, job: &Job) -> PortResult<()>;
+
+    /// Adds a pending job together with what it was asked to do, or tells why not.
+    ///
+    /// # Errors
+    /// `InvalidInput` when job and request do not fit each other; `NotFound` when the target of a restore or drill is
+    /// not in service, or the restore that the request is about is none of this cluster; `Conflict` when that restore
+    /// has not ended; errors of the database.
+    async fn insert_requested_job(&self, new: &NewJob) -> PortResult<InsertJobOutcome>;
+
+    /// What a job was asked to do; `None` for jobs that need no more than their own row.
+    ///
+    /// # Errors
+    /// Errors of the database; `Internal` when it cannot be decrypted with this server's key.
+    async fn job_request(&self, job_id: JobId) -> PortResult<Option<JobRequest>>;
+
+    /// Keeps the plan of a restore or drill and what has become of its collections so far (same order and number).
+    /// Once kept, a plan is not changed: doing it again changes nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the numbers differ; `NotFound` when the job is none; errors of the database.
+    async fn save_restore_plan(
+        &self,
+        job_id: JobId,
+        plan: &RestorePlan,
+        collections: &[RestoredCollection],
+    ) -> PortResult<()>;
+
+    /// Records what has become of one collection of the plan, by its position.
+    ///
+    /// # Errors
+    /// `NotFound` when the plan has no such position; errors of the database.
+    async fn save_restored_collection(
+        &self,
+        job_id: JobId,
+        position: u32,
+        collection: &RestoredCollection,
+    ) -> PortResult<()>;
+
+    /// A restore or drill with its plan and what has become of it; `None` when the job is none.
+    ///
+    /// # Errors
+    /// As for [`Self::job_request`].
+    async fn restore(&self, job_id: JobId) -> PortResult<Option<Restore>>;
+
+    /// Ends a restore, drill or undo: SUCCESSFUL when no collection of its plan has failed, else FAILED with a reason
+    /// that counts them and names the first. A restore's collection that was left half-way counts as failed; so does a
+    /// drill's that differs in the kept report, and what an undo has left of its restore. Keeps the warnings (those of
+    /// an undo in the reason of its end). Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// `Conflict` when the job has ended otherwise or is not at work; `NotFound` when a restore or drill has no plan;
+    /// errors of the database.
+    async fn complete_restore(
+        &self,
+        job_id: JobId,
+        warnings: &[String],
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job>;
+
+    /// Keeps the report of a comparison of a restore's collections: of a compare job, or of a drill. Doing it again
+    /// replaces it.
+    ///
+    /// # Errors
+    /// `Conflict` when the job has ended or is another one; errors of the database.
+    async fn save_compare_report(&self, job_id: JobId, report: &CompareReport) -> PortResult<()>;
+
+    /// Ends a compare job whose report is kept: SUCCESSFUL when nothing differs, else FAILED with a reason that counts
+    /// the differing collections and names the first. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// `Conflict` when the job has ended otherwise; `NotFound` without a report; errors of the database.
+    async fn complete_compare(
+        &self,
+        job_id: JobId,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job>;
+
+    /// The report of a comparison.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn compare_report(&self, job_id: JobId) -> PortResult<Option<CompareReport>>;
+
+    /// Adds backups that were found in a repository and are not in the catalog, as AVAILABLE. Those that are there
+    /// already are left as they are. Returns how many were added. A cluster that is not known becomes known as one that
+    /// is not in service. This takes several transactions when there are many; calling again adds the rest.
+    ///
+    /// # Errors
+    /// `InvalidInput` for backups that are not AVAILABLE or have no facts; `Conflict` when clusters of another project
+    /// made some of them (the others are added); errors of the database.
+    async fn insert_found_backups(&self, found: &[FoundBackup]) -> PortResult<u32>;
 
     /// Finds a backup.
     ///
@@ -225,7 +324,9 @@ pub trait Catalog: Send + Sync {
     /// Errors of the database.
     async fn verify_report(&self, job_id: JobId) -> PortResult<Option<VerifyReport>>;
 
-    /// Marks available backups whose time is over as DELETED, at most `limit`, and returns them. Their bytes stay.
+    /// Marks available backups whose time is over as DELETED, at most `limit`, and returns them. Their bytes stay. Those
+    /// that a hold or an open job keeps are left as they are, and so are the automatic ones of a cluster in service that
+    /// has a schedule: see [`LifecycleCatalog::overdue_clusters`].
     ///
     /// # Errors
     /// Errors of the database.
@@ -261,8 +362,41 @@ pub struct NewBackup {
     pub backup: Backup,
     /// The job, in state PENDING, referring to the backup.
     pub job: Job,
+    /// What the job was asked to do, beyond its row.
+    pub request: Option<JobRequest>,
     /// Makes repeated requests give the same job.
     pub idempotency: Option<Idempotency>,
+}
+
+/// A job to be added that makes no backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// The job, in state PENDING.
+    pub job: Job,
+    /// What it was asked to do.
+    pub request: JobRequest,
+    /// Makes repeated requests give the same job.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What became of a request for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InsertJobOutcome {
+    /// It is written.
+    Created,
+    /// A request with this idempotency key was accepted before.
+    Duplicate(Box<Job>),
+    /// A request with this idempotency key asked for something else.
+    KeyReused(JobId),
+}
+
+/// A backup that was found in a repository: its row, and what it shows of its cluster (without protobuf schemas).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundBackup {
+    /// The row, in status AVAILABLE, with facts.
+    pub backup: Backup,
+    /// What it shows.
+    pub contents: Cut,
 }
 
 /// What makes a repeated request recognizable.
@@ -292,7 +426,7 @@ pub enum InsertOutcome {
     Duplicate(Box<BackupWithJob>),
     /// A request with this idempotency key asked for something else.
     KeyReused(JobId),
-    /// Another manual backup of the cluster is pending or in progress.
+    /// Another manual backup of the cluster is pending or in progress, or an automatic one is in progress.
     Busy(JobId),
 }
 
@@ -376,8 +510,12 @@ pub struct JobFilter {
     pub backup_id: Option<BackupId>,
     /// Only in these states.
     pub states: Option<Vec<JobState>>,
-    /// Only of this type.
-    pub job_type: Option<JobType>,
+    /// Only of these types.
+    pub job_types: Option<Vec<JobType>>,
+    /// Only asked for by this name.
+    pub created_by: Option<String>,
+    /// Only with this text in the description; case matters.
+    pub description_contains: Option<String>,
     /// Only asked for at or after.
     pub created_from: Option<DateTime<Utc>>,
     /// Only asked for before.

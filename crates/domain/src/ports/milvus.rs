@@ -4,6 +4,7 @@ use crate::backup::BackupScope;
 use crate::cluster::MilvusEndpoint;
 use crate::error::PortResult;
 use crate::milvus::{Cut, ServerInfo};
+use crate::ports::MilvusTarget;
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -16,6 +17,12 @@ pub trait MilvusConnector: Send + Sync {
     /// `Unavailable` when the server cannot be reached in time, `PermissionDenied` for wrong credentials,
     /// `InvalidInput` for an endpoint that cannot be right.
     async fn connect(&self, endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusCluster>>;
+
+    /// Connects for a restore.
+    ///
+    /// # Errors
+    /// As for [`Self::connect`].
+    async fn connect_target(&self, endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusTarget>>;
 }
 
 /// A connected Milvus cluster.

@@ -1,14 +1,17 @@
 //! Places that hold bytes: the source's storage and backup repositories.
 
 use crate::backup::ManifestHeader;
+use crate::binlog::BinlogKey;
 use crate::error::PortResult;
 use crate::ids::{BackupId, ClusterId, RepositoryId};
 use crate::job::VerifyLevel;
+use crate::milvus::Cut;
 use crate::object::{SourceObject, StoredObject};
 use crate::plan::{CopyPlan, CopyRoute, CopyUnit, ObjectIndex};
+use crate::ports::RepositoryGraves;
 use crate::progress::ProgressCounters;
 use crate::repository::StoreCapabilities;
-use crate::storage::StorageConfig;
+use crate::storage::{SourceLayout, StorageConfig};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -21,7 +24,42 @@ pub trait Stores: Send + Sync {
     ///
     /// # Errors
     /// The configuration cannot be right, or a secret is missing. Nothing is contacted yet.
-    async fn open_source(&self, storage: &StorageConfig) -> PortResult<Arc<dyn SourceStore>>;
+    async fn open_source(
+        &self,
+        storage: &StorageConfig,
+        layout: &SourceLayout,
+    ) -> PortResult<Arc<dyn SourceStore>>;
+
+    /// Lists the directories in a place that milvus-backup wrote, by name.
+    ///
+    /// # Errors
+    /// Errors of the store. A place without any gives an empty list.
+    async fn list_foreign_backups(&self, storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>>;
+
+    /// Reads what a directory of milvus-backup says about the cluster it shows.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such directory, `Corrupt` when it does not hold together (an unfinished backup, or
+    /// one without `full_meta.json`), `Unsupported` for formats that are not binlogs; errors of the store.
+    async fn read_foreign_backup(&self, storage: &StorageConfig, directory: &str) -> PortResult<Cut>;
+
+    /// Finds out which repository lies in a place, changing nothing.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `Unsupported` when its format is newer than this program; errors of the store.
+    async fn attach_repository(&self, storage: &StorageConfig) -> PortResult<AttachedRepository>;
+
+    /// Opens the way from a repository to the storage of a cluster that rows are given back to. All work of the
+    /// returned stager shares one limit of bytes per second through this server.
+    ///
+    /// # Errors
+    /// As for opening either side.
+    async fn open_stager(
+        &self,
+        repository: Arc<dyn BackupRepository>,
+        target: &StorageConfig,
+        max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Stager>>;
 
     /// Makes an empty place into a repository: probes what the store can do and writes `milvault.json`.
     ///
@@ -53,6 +91,7 @@ pub trait Stores: Send + Sync {
     async fn open_copier(
         &self,
         source: &StorageConfig,
+        layout: &SourceLayout,
         repository: Arc<dyn BackupRepository>,
         max_bytes_per_second: Option<u64>,
     ) -> PortResult<Arc<dyn Copier>>;
@@ -72,8 +111,44 @@ pub trait SourceStore: Send + Sync {
         segment_ids: &HashSet<i64>,
     ) -> PortResult<Vec<SourceObject>>;
 
+    /// Reads a file whole.
+    ///
+    /// # Errors
+    /// `NotFound` names the key that is gone; `Unsupported` for a file larger than [`READ_BYTES_MAX`]; errors of the
+    /// store.
+    async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>>;
+
     /// Looks whether the storage can be read and looks like a Milvus root.
     async fn check(&self) -> Vec<CheckFinding>;
+}
+
+/// Largest file that is read whole into memory. Milvus closes binlogs at 64 MiB by default.
+pub const READ_BYTES_MAX: u64 = 1 << 30;
+
+/// A repository that was found in a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttachedRepository {
+    /// Its id.
+    pub repository_id: RepositoryId,
+    /// What its store can do, as its marker file says.
+    pub capabilities: StoreCapabilities,
+}
+
+/// A directory that milvus-backup wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignBackup {
+    /// Name of the directory, which is the backup's name.
+    pub directory: String,
+    /// When it was made, milliseconds since 1970-01-01 UTC, where it says so.
+    pub created_at_ms: Option<i64>,
+    /// Version of the Milvus it was taken from, where it says so.
+    pub milvus_version: String,
+    /// Collections in it.
+    pub collection_count: u32,
+    /// Bytes in it as it says itself.
+    pub size_bytes: u64,
+    /// Why it cannot be taken over; `None` when it can.
+    pub problem: Option<String>,
 }
 
 /// Something found by a check, in words for a person.
@@ -89,7 +164,7 @@ pub struct CheckFinding {
 
 /// A repository of backups. Files in it are never overwritten; `docs/format.md` specifies them.
 #[async_trait]
-pub trait BackupRepository: Send + Sync {
+pub trait BackupRepository: Send + Sync + RepositoryGraves {
     /// Identity.
     fn id(&self) -> RepositoryId;
 
@@ -138,7 +213,24 @@ pub trait BackupRepository: Send + Sync {
     /// `NotFound`, `Corrupt`, `Unsupported`; errors of the store.
     async fn read_header(&self, backup_id: BackupId) -> PortResult<ManifestHeader>;
 
-    /// Ids of all backups that have a manifest.
+    /// Reads a manifest's list of objects, of the given collections only when some are given, sorted by key.
+    ///
+    /// # Errors
+    /// As for [`Self::read_header`].
+    async fn read_objects(
+        &self,
+        backup_id: BackupId,
+        collection_ids: Option<&HashSet<i64>>,
+    ) -> PortResult<Vec<StoredObject>>;
+
+    /// Reads an object whole and checks it against its hash where that is known.
+    ///
+    /// # Errors
+    /// `NotFound` when its file is gone, `Corrupt` when the bytes are not what was backed up, `Unsupported` for one
+    /// larger than [`READ_BYTES_MAX`]; errors of the store.
+    async fn read_object(&self, object: &StoredObject) -> PortResult<Vec<u8>>;
+
+    /// Ids of all backups that have a manifest and no tombstone.
     ///
     /// # Errors
     /// Errors of the store.
@@ -221,4 +313,36 @@ pub trait Copier: Send + Sync {
     /// `NotFound` names the source key that is gone, `Changed` one that is not as it was listed, `StorageFull`,
     /// `ReadOnly`, `PermissionDenied`, `Unavailable` as they come.
     async fn copy(&self, unit: &CopyUnit, progress: &ProgressCounters) -> PortResult<Vec<StoredObject>>;
+}
+
+/// The way from one repository to the storage of one cluster that rows are given back to.
+#[async_trait]
+pub trait Stager: Send + Sync {
+    /// How bytes will go. Single objects may go through this server even where the stores share one that copies.
+    fn route(&self) -> CopyRoute;
+
+    /// How the cluster's Milvus has to be told a path below the storage's root: an absolute path for local
+    /// directories, a key with the root's prefix for object stores.
+    fn import_path(&self, relative_path: &str) -> String;
+
+    /// Copies objects of the repository to `<directory>/<key as Milvus lays it out>` below the storage's root, for
+    /// Milvus to import. Bytes that pass through this server are checked against their hashes: a damaged object never
+    /// reaches a cluster. Nothing is synced to disk, since nothing here outlives its job. Repeating it is harmless.
+    /// Memory is bounded by a fixed number of buffers per call. Transient errors are retried inside.
+    ///
+    /// # Errors
+    /// `Corrupt` names the damaged object; `StorageFull`, `ReadOnly`, `PermissionDenied`, `Unavailable` as they come.
+    async fn stage(
+        &self,
+        objects: &[StoredObject],
+        directory: &str,
+        progress: &ProgressCounters,
+    ) -> PortResult<()>;
+
+    /// Removes a directory below the storage's root with everything in it, and tells how many files that were. One
+    /// that is not there is no error.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a directory that no restore could have made; errors of the store.
+    async fn remove(&self, directory: &str) -> PortResult<u64>;
 }

@@ -1,5 +1,7 @@
 //! Who may do what: the one place that every resolver goes through. What a caller may not see is not found.
 
+pub(crate) mod identity;
+
 use super::Backend;
 use crate::auth::Caller;
 use crate::error::GatewayError;
@@ -91,11 +93,10 @@ impl Caller {
         self.principal.decide(Action::View, project_id) == Decision::Allowed
     }
 
-    /// The projects of this server in which the caller may do this.
-    pub(crate) fn projects(&self, action: Action, backend: &Backend) -> Vec<ProjectId> {
-        let known = [backend.tenancy.project_id];
+    /// The projects of the organization in which the caller may do this.
+    pub(crate) fn projects(&self, action: Action) -> Vec<ProjectId> {
         let may = |project_id: &ProjectId| self.principal.decide(action, *project_id) == Decision::Allowed;
-        known.into_iter().filter(may).collect()
+        self.visible_projects().into_iter().map(|project| project.id).filter(may).collect()
     }
 
     /// The project in which something new is to be made: the given one, or the only one where the caller may.
@@ -107,9 +108,8 @@ impl Caller {
         &self,
         action: Action,
         wanted: Option<ProjectId>,
-        backend: &Backend,
     ) -> Result<ProjectId, GatewayError> {
-        let projects = self.projects(action, backend);
+        let projects = self.projects(action);
         match (wanted, projects.as_slice()) {
             (Some(wanted), projects) if projects.contains(&wanted) => Ok(wanted),
             (Some(wanted), _) => match self.principal.decide(action, wanted) {
@@ -128,7 +128,7 @@ impl Caller {
 fn forbidden(action: Action) -> GatewayError {
     let doing = match action {
         Action::View => "look at this project",
-        Action::ManageBackups => "make, verify or cancel backups in this project",
+        Action::ManageBackups => "make, verify, restore or cancel backups in this project",
         Action::ManageClusters => "manage clusters and repositories of this project",
     };
     GatewayError::Forbidden { message: format!("this API key may not {doing}; ask an owner of the project") }

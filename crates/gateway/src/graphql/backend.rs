@@ -9,8 +9,9 @@ use milvault_domain::error::{PortError, PortResult};
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
 use milvault_domain::job::{Job, JobType};
 use milvault_domain::milvus::Cut;
-use milvault_domain::ports::{Catalog, JobFilter, PageRequest, Tenancy};
+use milvault_domain::ports::{Catalog, JobFilter, PageRequest};
 use milvault_domain::repository::Repository;
+use milvault_domain::schedule::ClusterSchedule;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -19,16 +20,15 @@ use std::sync::Arc;
 pub(crate) struct Backend {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) service: Service,
-    pub(crate) tenancy: Tenancy,
     /// Look-ups of single records from lists go through this: those of one moment are joined, each record is read
     /// once. It keeps nothing between moments, so subscriptions never see stale records.
     pub(crate) records: DataLoader<RecordLoader>,
 }
 
 impl Backend {
-    pub(crate) fn new(catalog: Arc<dyn Catalog>, service: Service, tenancy: Tenancy) -> Self {
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, service: Service) -> Self {
         let loader = RecordLoader { catalog: Arc::clone(&catalog) };
-        Self { catalog, service, tenancy, records: DataLoader::new(loader, tokio::spawn) }
+        Self { catalog, service, records: DataLoader::new(loader, tokio::spawn) }
     }
 }
 
@@ -39,6 +39,10 @@ pub(crate) struct ContentsOf(pub(crate) BackupId);
 /// The job that makes or made a backup, as a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct MakerOf(pub(crate) BackupId);
+
+/// The schedule of a cluster, as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ScheduleOf(pub(crate) ClusterId);
 
 /// Reads records from the catalog.
 pub(crate) struct RecordLoader {
@@ -107,13 +111,19 @@ impl Loader<MakerOf> for RecordLoader {
 
     async fn load(&self, keys: &[MakerOf]) -> Result<HashMap<MakerOf, Job>, Arc<PortError>> {
         read_each(keys, |MakerOf(backup_id)| async move {
-            let filter = JobFilter {
-                backup_id: Some(backup_id),
-                job_type: Some(JobType::Backup),
-                ..JobFilter::default()
-            };
-            let page = self.catalog.jobs(&filter, PageRequest { limit: 1, after: None }).await?;
-            Ok(page.items.into_iter().next())
+            // Nearly every backup was made here, so the second look is rare.
+            for job_type in [JobType::Backup, JobType::Adopt] {
+                let filter = JobFilter {
+                    backup_id: Some(backup_id),
+                    job_types: Some(vec![job_type]),
+                    ..JobFilter::default()
+                };
+                let page = self.catalog.jobs(&filter, PageRequest { limit: 1, after: None }).await?;
+                if let Some(job) = page.items.into_iter().next() {
+                    return Ok(Some(job));
+                }
+            }
+            Ok(None)
         })
         .await
     }
@@ -128,5 +138,17 @@ impl Loader<ContentsOf> for RecordLoader {
             Ok(self.catalog.backup_contents(backup_id).await?.map(Arc::new))
         })
         .await
+    }
+}
+
+impl Loader<ScheduleOf> for RecordLoader {
+    type Value = ClusterSchedule;
+    type Error = Arc<PortError>;
+
+    async fn load(
+        &self,
+        keys: &[ScheduleOf],
+    ) -> Result<HashMap<ScheduleOf, ClusterSchedule>, Arc<PortError>> {
+        read_each(keys, |ScheduleOf(cluster_id)| self.catalog.schedule(cluster_id)).await
     }
 }

@@ -1,6 +1,8 @@
 //! Executes operations: limits before, time limit and panics during, error codes after.
 
+use super::audited::AuditedRequest;
 use super::{GatewaySchema, schema};
+use crate::audit::AuditTrail;
 use crate::auth::Caller;
 use crate::error::GatewayError;
 use crate::graphql::Backend;
@@ -20,8 +22,8 @@ pub(crate) struct GraphExecutor {
 }
 
 impl GraphExecutor {
-    pub(crate) fn new(backend: Arc<Backend>, limits: Arc<GatewayLimits>) -> Self {
-        Self { schema: schema(backend, &limits), limits }
+    pub(crate) fn new(backend: Arc<Backend>, trail: Arc<AuditTrail>, limits: Arc<GatewayLimits>) -> Self {
+        Self { schema: schema(backend, trail, &limits), limits }
     }
 
     /// Executes a query or mutation.
@@ -30,7 +32,7 @@ impl GraphExecutor {
             Ok(OperationType::Subscription) => error_response(GatewayError::bad_request(
                 "subscriptions need a WebSocket: connect to `/graphql` with `graphql-transport-ws`",
             )),
-            Ok(operation_type) => self.run(request, caller, operation_type).await,
+            Ok(operation_type) => self.run(request, caller, request_id, operation_type).await,
             Err(error) => error_response(error),
         };
         complete_errors(&mut response, request_id);
@@ -48,7 +50,9 @@ impl GraphExecutor {
             Ok(OperationType::Subscription) => self.subscribe(request, caller),
             Ok(operation_type) => {
                 let executor = self.clone();
-                stream::once(async move { executor.run(request, caller, operation_type).await }).boxed()
+                let run_id = request_id.clone();
+                stream::once(async move { executor.run(request, caller, &run_id, operation_type).await })
+                    .boxed()
             }
             Err(error) => stream::once(async { error_response(error) }).boxed(),
         };
@@ -60,7 +64,17 @@ impl GraphExecutor {
             .boxed()
     }
 
-    async fn run(&self, request: Request, caller: Caller, operation_type: OperationType) -> Response {
+    async fn run(
+        &self,
+        mut request: Request,
+        caller: Caller,
+        request_id: &str,
+        operation_type: OperationType,
+    ) -> Response {
+        if operation_type == OperationType::Mutation {
+            let audited = AuditedRequest::of(&mut request, request_id.to_owned());
+            request = request.data(audited);
+        }
         let running = AssertUnwindSafe(self.schema.execute(request.data(caller))).catch_unwind();
         let response = match tokio::time::timeout(self.limits.request_timeout, running).await {
             Ok(Ok(response)) => response,
@@ -113,7 +127,7 @@ pub(crate) fn error_response(error: GatewayError) -> Response {
 pub(crate) fn complete_errors(response: &mut Response, request_id: &str) {
     for error in &mut response.errors {
         if error.source.is_none() {
-            error.message = bounded(&error.message);
+            error.message = bounded(without_value(&error.message));
         }
         let known = error.source::<GatewayError>();
         if let Some(GatewayError::Internal { cause }) = known {
@@ -131,4 +145,10 @@ pub(crate) fn complete_errors(response: &mut Response, request_id: &str) {
         }
         error.extensions = Some(extensions);
     }
+}
+
+/// Cuts off the value in `Expected input type "X", found <value>`: a secret in the wrong shape is still a secret.
+fn without_value(message: &str) -> &str {
+    let end = message.find(", found ").filter(|_| message.starts_with("Expected input type "));
+    end.map_or(message, |end| &message[..end])
 }

@@ -1,13 +1,20 @@
 //! Views of domain types: what the schema shows of them. Domain types know nothing of GraphQL.
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod collection;
+pub(crate) mod compare;
 pub(crate) mod contents;
+pub(crate) mod foreign;
+pub(crate) mod identity;
 pub(crate) mod job;
+pub(crate) mod lifecycle;
 pub(crate) mod node;
 pub(crate) mod repository;
+pub(crate) mod restore;
+pub(crate) mod schedules;
 pub(crate) mod secret;
 pub(crate) mod storage;
 pub(crate) mod verify;

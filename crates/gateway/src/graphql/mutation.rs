@@ -1,10 +1,16 @@
 //! Mutations, by noun. Each has one input and one payload. The service carries an action out to its end even when the
 //! caller goes away in the middle.
 
+pub(crate) mod api_key;
 pub(crate) mod backup;
 pub(crate) mod cluster;
+pub(crate) mod identity;
 pub(crate) mod job;
+pub(crate) mod lifecycle;
 pub(crate) mod repository;
+pub(crate) mod restore;
+pub(crate) mod retry;
+pub(crate) mod schedules;
 
 use crate::error::GatewayError;
 

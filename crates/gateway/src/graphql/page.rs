@@ -28,11 +28,21 @@ pub(crate) struct NamePosition {
     name: String,
 }
 
+/// Where an entry of a list stands whose order never changes.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct PlanPosition {
+    #[serde(rename = "p")]
+    position: usize,
+}
+
 /// A page of things in the order of their creation, newest first.
 pub(crate) type ListConnection<T> = Connection<OpaqueCursor<CreationPosition>, T>;
 
 /// A page of named things inside a backup, in the order of their names.
 pub(crate) type NameConnection<T> = Connection<OpaqueCursor<NamePosition>, T>;
+
+/// A page of things in the order of a plan.
+pub(crate) type PlanConnection<T> = Connection<OpaqueCursor<PlanPosition>, T>;
 
 /// Reads `first` and `after` of a list.
 ///
@@ -103,13 +113,63 @@ fn name_range<Record>(
     Ok(start..sorted.len().min(start + size))
 }
 
+/// Makes a page of those entries of a plan that are at the given positions, which ascend; `view` makes an entry of its
+/// position.
+///
+/// # Errors
+/// As [`page_request`].
+pub(crate) fn plan_connection<T: OutputType>(
+    positions: &[usize],
+    first: Option<i32>,
+    after: Option<&str>,
+    view: impl Fn(usize) -> T,
+) -> Result<PlanConnection<T>, GatewayError> {
+    let size = page_size(first)? as usize;
+    let start = match after {
+        Some(cursor) => {
+            let last = decode::<PlanPosition>(cursor)?.position;
+            positions.partition_point(|position| *position <= last)
+        }
+        None => 0,
+    };
+    let end = positions.len().min(start + size);
+    let mut connection = Connection::new(start > 0, end < positions.len());
+    connection.edges.extend(
+        positions[start..end]
+            .iter()
+            .map(|position| Edge::new(OpaqueCursor(PlanPosition { position: *position }), view(*position))),
+    );
+    Ok(connection)
+}
+
+/// Reads `first` and `skip` of a list whose order never changes, such as a plan's: there a position is a place that
+/// lasts, and a cursor would add nothing.
+///
+/// # Errors
+/// A page size or position out of range.
+pub(crate) fn slice(
+    length: usize,
+    first: Option<i32>,
+    skip: Option<i32>,
+) -> Result<Range<usize>, GatewayError> {
+    let size = page_size(first)? as usize;
+    let skip = usize::try_from(skip.unwrap_or(0))
+        .map_err(|_| GatewayError::bad_field("skip", "must not be negative"))?;
+    let start = skip.min(length);
+    Ok(start..length.min(start + size))
+}
+
 /// Cost of a list: what one entry costs times the page size.
 pub(crate) fn complexity(first: Option<i32>, child_complexity: usize) -> usize {
     let size = first.and_then(|first| u32::try_from(first).ok()).unwrap_or(PAGE_SIZE_DEFAULT);
     1 + child_complexity.saturating_mul(size.min(PageRequest::LIMIT_MAX) as usize)
 }
 
-fn page_size(first: Option<i32>) -> Result<u32, GatewayError> {
+/// Reads a page size.
+///
+/// # Errors
+/// It is out of range.
+pub(crate) fn page_size(first: Option<i32>) -> Result<u32, GatewayError> {
     let Some(first) = first else { return Ok(PAGE_SIZE_DEFAULT) };
     u32::try_from(first).ok().filter(|size| (1..=PageRequest::LIMIT_MAX).contains(size)).ok_or_else(|| {
         GatewayError::bad_field(
@@ -123,7 +183,8 @@ fn decode<T: Serialize + for<'de> Deserialize<'de>>(cursor: &str) -> Result<T, G
     OpaqueCursor::<T>::decode_cursor(cursor).map(|position| position.0).map_err(|_| bad_cursor())
 }
 
-fn bad_cursor() -> GatewayError {
+/// A cursor that no list gave out.
+pub(crate) fn bad_cursor() -> GatewayError {
     GatewayError::bad_field("after", "is not a cursor of this list; pass an `endCursor` that it gave out")
 }
 
@@ -170,6 +231,30 @@ mod tests {
             after = Some(OpaqueCursor(NamePosition { name: last }).encode_cursor());
         }
         assert_eq!(seen, names);
+    }
+
+    #[test]
+    fn pages_of_a_plan_go_on_after_a_position_that_is_no_longer_in_the_list() {
+        let page = |positions: &[usize], after: Option<&str>| {
+            plan_connection(positions, Some(2), after, |position| i32::try_from(position).unwrap()).unwrap()
+        };
+        let first = page(&[0, 2, 4, 6], None);
+        assert_eq!(first.edges.iter().map(|edge| edge.node).collect::<Vec<_>>(), [0, 2]);
+        assert!(first.has_next_page && !first.has_previous_page);
+        let after = first.edges[1].cursor.encode_cursor();
+        let rest = page(&[0, 4, 6], Some(&after));
+        assert_eq!(rest.edges.iter().map(|edge| edge.node).collect::<Vec<_>>(), [4, 6]);
+        assert!(!rest.has_next_page && rest.has_previous_page);
+        assert!(plan_connection(&[], None, Some("x"), |_| 0).is_err());
+    }
+
+    #[test]
+    fn slices_end_where_the_list_ends() {
+        assert_eq!(slice(120, None, None).unwrap(), 0..50);
+        assert_eq!(slice(120, Some(50), Some(100)).unwrap(), 100..120);
+        assert!(slice(120, Some(1), Some(i32::MAX)).unwrap().is_empty());
+        assert!(slice(120, None, Some(-1)).is_err());
+        assert!(slice(120, Some(201), None).is_err());
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! Queries, by noun. Look-ups by id may be null in the schema, so that an error in one leaves the others of the same
 //! request whole.
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod cluster;
+pub(crate) mod foreign;
+pub(crate) mod identity;
 pub(crate) mod job;
+pub(crate) mod lifecycle;
 pub(crate) mod node;
 pub(crate) mod repository;
+pub(crate) mod restore;
+pub(crate) mod schedules;
 pub(crate) mod viewer;
 
-use super::Backend;
 use super::access::ContextExt;
 use super::scalar::parse_id;
 use crate::error::GatewayError;
@@ -23,12 +28,8 @@ use milvault_domain::ports::Page;
 ///
 /// # Errors
 /// Nobody is asking, or the id is malformed.
-fn listed_projects(
-    context: &Context<'_>,
-    backend: &Backend,
-    wanted: Option<&ID>,
-) -> Result<Vec<ProjectId>, GatewayError> {
-    let mut projects = context.caller()?.projects(Action::View, backend);
+fn listed_projects(context: &Context<'_>, wanted: Option<&ID>) -> Result<Vec<ProjectId>, GatewayError> {
+    let mut projects = context.caller()?.projects(Action::View);
     if let Some(wanted) = wanted {
         let wanted: ProjectId = parse_id("filter.projectId", wanted)?;
         projects.retain(|project| *project == wanted);

@@ -2,6 +2,7 @@
 
 use super::envelope::RequestId;
 use super::{Gateway, graphiql, origin, socket};
+use crate::audit::RemoteAddress;
 use crate::auth::{authenticate, key_in_headers};
 use crate::error::GatewayError;
 use crate::graphql::{complete_errors, error_response};
@@ -10,9 +11,10 @@ use axum::RequestExt;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Extension, FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{ConnectInfo, Extension, FromRequestParts, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A refusal with its HTTP status.
@@ -59,12 +61,20 @@ async fn execute(
     let headers = request.headers();
     origin::check(headers, &gateway.allowed_origins).map_err(|error| (StatusCode::FORBIDDEN, error))?;
     check_content_type(headers)?;
+    let remote = remote_address(request.extensions());
     let caller = authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), key_in_headers(headers))
         .await
+        .inspect_err(|error| gateway.refused.note(remote.0, error))
         .map_err(|error| (status_of(&error), error))?;
+    gateway.key_uses.note(caller.principal.api_key_id, gateway.clock.now());
     let body = read_body(gateway, request).await?;
-    let operation = parse_body(&body)?;
+    let operation = parse_body(&body)?.data(remote);
     Ok(gateway.executor.execute(operation, caller, &request_id.0).await)
+}
+
+/// Where a request comes from. Behind a proxy that is the proxy: what a header says, anybody can write.
+pub(super) fn remote_address(extensions: &Extensions) -> RemoteAddress {
+    RemoteAddress(extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical()))
 }
 
 /// A page of another site can make a browser send other types without asking this server first.

@@ -5,7 +5,7 @@ mod session;
 
 use super::Gateway;
 use super::envelope::RequestId;
-use super::operation::failure;
+use super::operation::{failure, remote_address};
 use crate::auth::key_in_headers;
 use crate::error::GatewayError;
 use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
@@ -73,7 +73,8 @@ pub(super) async fn open(
     let message_bytes_max = gateway.limits.socket_message_bytes_max;
     let header_key = key_in_headers(&parts.headers).map(str::to_owned);
     let span = tracing::info_span!("websocket", request_id = request_id.0);
-    let session = Arc::new(Session::new(gateway, request_id, header_key));
+    let remote = remote_address(&parts.extensions);
+    let session = Arc::new(Session::new(gateway, request_id, header_key, remote));
     upgrade.max_message_size(message_bytes_max).max_frame_size(message_bytes_max).on_upgrade(move |socket| {
         async move {
             serve(socket, protocol, session).await;

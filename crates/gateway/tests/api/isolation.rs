@@ -1,10 +1,14 @@
 //! Who gets in where: every root field of the schema, found by introspection, against callers without a key, with a
 //! key of another project, and with a key that may only look.
 
+use crate::restore;
 use crate::support::Api;
 use crate::support::socket::SocketClient;
-use milvault_domain::access::Role;
+use milvault_domain::access::{Role, RoleGrant};
+use milvault_domain::ids::ProjectId;
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use uuid::Uuid;
 
 /// Ids of things that exist in the owner's project.
 struct Things {
@@ -12,6 +16,7 @@ struct Things {
     repository: String,
     backup: String,
     job: String,
+    hold: String,
 }
 
 /// What a caller of another project gets to see of a field.
@@ -23,6 +28,8 @@ enum Foreign {
     EmptyList,
     /// Only about himself.
     Himself,
+    /// What the whole organization has, for the owners of any project: here, nothing has been made.
+    Organization,
     /// Nothing to give: he has no project here.
     Forbidden,
 }
@@ -30,33 +37,76 @@ enum Foreign {
 /// How to call each root field on a thing of the owner's, and what a stranger must get. A field that is missing here
 /// fails the tests: whoever adds one says what it shows to whom.
 fn call(field: &str, things: &Things) -> Option<(String, Foreign)> {
-    let Things { cluster, repository, backup, job } = things;
+    let Things { cluster, repository, backup, job, hold } = things;
     let storage = r#"storage: {local: {path: "/x"}}"#;
     let (arguments, foreign) = match field {
-        "viewer" => (String::new(), Foreign::Himself),
+        "viewer" | "projects" => (String::new(), Foreign::Himself),
         "node" | "backup" => (format!(r#"(id: "{backup}")"#), Foreign::NotFound),
         "cluster" => (format!(r#"(id: "{cluster}")"#), Foreign::NotFound),
         "repository" => (format!(r#"(id: "{repository}")"#), Foreign::NotFound),
         "job" => (format!(r#"(id: "{job}")"#), Foreign::NotFound),
-        "clusters" | "repositories" => (String::new(), Foreign::EmptyList),
+        "clusters" | "repositories" | "apiKeys" => (String::new(), Foreign::EmptyList),
         "backups" | "jobs" => (format!(r#"(filter: {{clusterId: "{cluster}"}})"#), Foreign::EmptyList),
-        "createBackup" | "removeCluster" | "checkCluster" => {
+        "createBackup" | "removeCluster" | "checkCluster" | "sweepCluster" => {
             (format!(r#"(input: {{clusterId: "{cluster}"}})"#), Foreign::NotFound)
         }
         "updateCluster" => {
             (format!(r#"(input: {{clusterId: "{cluster}", name: "taken-over"}})"#), Foreign::NotFound)
         }
+        "setBackupPolicy" => {
+            (format!(r#"(input: {{clusterId: "{cluster}", enabled: false}})"#), Foreign::NotFound)
+        }
+        "backupPolicyPreview" | "previewRetention" | "previewSweep" | "jobUpdates" => {
+            (format!(r#"(clusterId: "{cluster}")"#), Foreign::NotFound)
+        }
+        "updateBackup" | "deleteBackup" => {
+            (format!(r#"(input: {{backupId: "{backup}"}})"#), Foreign::NotFound)
+        }
+        "holdBackup" => (format!(r#"(input: {{backupId: "{backup}", reason: "x"}})"#), Foreign::NotFound),
+        "releaseHold" => (format!(r#"(input: {{holdId: "{hold}"}})"#), Foreign::NotFound),
         "verifyBackup" => {
             (format!(r#"(input: {{backupId: "{backup}", level: EXISTENCE}})"#), Foreign::NotFound)
         }
-        "cancelJob" => (format!(r#"(input: {{jobId: "{job}"}})"#), Foreign::NotFound),
-        "registerRepository" => (format!(r#"(input: {{name: "x", {storage}}})"#), Foreign::Forbidden),
+        "cancelJob" | "retryJob" | "resumeRestore" | "undoRestore" | "verifyRestore" => {
+            (format!(r#"(input: {{jobId: "{job}"}})"#), Foreign::NotFound)
+        }
+        "planRestore" | "restoreBackup" | "drillBackup" => {
+            (format!(r#"(input: {{backupId: "{backup}", targetClusterId: "{cluster}"}})"#), Foreign::NotFound)
+        }
+        "adoptBackup" => {
+            (format!(r#"(input: {{clusterId: "{cluster}", directory: "x", {storage}}})"#), Foreign::NotFound)
+        }
+        "registerRepository" | "attachRepository" => {
+            (format!(r#"(input: {{name: "x", {storage}}})"#), Foreign::Forbidden)
+        }
+        "foreignBackups" => (format!("({storage})"), Foreign::Forbidden),
         "registerCluster" => (
             format!(r#"(input: {{name: "x", uri: "http://m:1", repositoryId: "{repository}", {storage}}})"#),
             Foreign::Forbidden,
         ),
+        "customRoles" => (String::new(), Foreign::Organization),
+        "users" | "auditLog" => (String::new(), Foreign::Forbidden),
+        "createProject" => (String::from(r#"(input: {name: "x"})"#), Foreign::Forbidden),
+        "createUser" => (String::from(r#"(input: {name: "x", email: "x@y"})"#), Foreign::Forbidden),
+        "updateUser" => {
+            (String::from(r#"(input: {userId: "usr_00000000000000000000000000000001"})"#), Foreign::Forbidden)
+        }
+        "setUserRoles" => (String::from(r#"(input: {email: "x@y", roles: []})"#), Foreign::Forbidden),
+        "createCustomRole" => (String::from(r#"(input: {name: "x", privileges: []})"#), Foreign::Forbidden),
+        "deleteCustomRole" => (
+            String::from(r#"(input: {customRoleId: "rol_00000000000000000000000000000001"})"#),
+            Foreign::Forbidden,
+        ),
+        "createApiKey" => (String::from(r#"(input: {name: "x", grants: []})"#), Foreign::Forbidden),
+        "renameProject" => (
+            String::from(r#"(input: {projectId: "prj_00000000000000000000000000000002", name: "x"})"#),
+            Foreign::NotFound,
+        ),
+        "revokeApiKey" => (
+            String::from(r#"(input: {apiKeyId: "key_000000000000000000000000000003e9"})"#),
+            Foreign::NotFound,
+        ),
         "jobUpdated" => (format!(r#"(jobId: "{job}")"#), Foreign::NotFound),
-        "jobUpdates" => (format!(r#"(clusterId: "{cluster}")"#), Foreign::NotFound),
         _ => return None,
     };
     Some((arguments, foreign))
@@ -75,7 +125,12 @@ async fn scene() -> Scene {
     let cluster = api.register_cluster("prod", &repository).await;
     api.outside.close_gate();
     let (backup, job) = api.create_backup(&cluster).await;
-    let things = Things { cluster, repository, backup, job };
+    let document = format!(
+        r#"mutation {{ holdBackup(input: {{backupId: "{backup}", reason: "x"}}) {{ hold {{ id }} }} }}"#
+    );
+    let made = api.ask(&document, json!({})).await.data();
+    let hold = made["holdBackup"]["hold"]["id"].as_str().unwrap().to_owned();
+    let things = Things { cluster, repository, backup, job, hold };
     let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } }
         subscriptionType { fields { name } } } }";
     let schema = introspect(&api, query).await;
@@ -86,7 +141,12 @@ async fn scene() -> Scene {
         for name in &schema[root] {
             let (arguments, foreign) =
                 call(name, &things).unwrap_or_else(|| panic!("say in `call` who may see the field `{name}`"));
-            let selection = if foreign == Foreign::EmptyList { "{ nodes { id } }" } else { "{ __typename }" };
+            let selection = match (name.as_str(), foreign) {
+                // A list of plain times.
+                ("backupPolicyPreview", _) => "",
+                (_, Foreign::EmptyList) => "{ nodes { __typename } }",
+                _ => "{ __typename }",
+            };
             calls.push((
                 operation,
                 name.clone(),
@@ -95,12 +155,12 @@ async fn scene() -> Scene {
             ));
         }
     }
-    assert!(calls.len() >= 20, "introspection found too little");
+    assert!(calls.len() >= 29, "introspection found too little");
     Scene { api, things, calls }
 }
 
 /// Names of the fields of every root type.
-async fn introspect(api: &Api, query: &str) -> std::collections::HashMap<&'static str, Vec<String>> {
+async fn introspect(api: &Api, query: &str) -> HashMap<&'static str, Vec<String>> {
     let data = api.ask(query, json!({})).await.data();
     ["queryType", "mutationType", "subscriptionType"]
         .into_iter()
@@ -147,6 +207,7 @@ async fn a_caller_of_another_project_finds_nothing() {
             Foreign::Forbidden => assert_eq!(code, Some("FORBIDDEN"), "{name}: {body}"),
             Foreign::EmptyList => assert_eq!(body["data"][name]["nodes"], json!([]), "{name}: {body}"),
             Foreign::Himself => assert_eq!(code, None, "{name}: {body}"),
+            Foreign::Organization => assert_eq!(body["data"][name], json!([]), "{name}: {body}"),
         }
     }
     // Nothing was changed, and his own view of the whole is empty too.
@@ -196,7 +257,16 @@ async fn roles_that_only_look_may_look_at_everything_and_change_nothing() {
                 api.ask_as(&viewer, query, json!({})).await.body
             };
             let code = body["errors"][0]["extensions"]["code"].as_str();
-            let expected = (*operation == "mutation").then_some("FORBIDDEN");
+            // These look at other systems, or ahead, on behalf of somebody who is going to change something.
+            let acts = *operation == "mutation"
+                || ["planRestore", "foreignBackups", "backupPolicyPreview", "previewSweep"]
+                    .contains(&name.as_str());
+            // People and what they did are shown to owners only, and the keys of others are hidden from everybody else.
+            let owners_only = ["users", "customRoles", "auditLog"].contains(&name.as_str());
+            let expected = match name.as_str() {
+                "revokeApiKey" => Some("NOT_FOUND"),
+                _ => (acts || owners_only).then_some("FORBIDDEN"),
+            };
             assert_eq!(code, expected, "{role:?} {name}: {body}");
         }
     }
@@ -218,4 +288,37 @@ async fn an_owner_of_the_project_may_do_everything_in_it() {
         .data();
     assert_eq!(viewer["viewer"]["grants"][0]["role"], "PROJECT_OWNER");
     assert_eq!(viewer["viewer"]["projectIds"], json!([api.tenancy.project_id.to_string()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_needs_the_right_on_both_sides() {
+    let scene = restore::Scene::set().await;
+    let api = &scene.api;
+    let elsewhere = ProjectId::from_uuid(Uuid::from_u128(99));
+    let here = RoleGrant { role: Role::ProjectOwner, project_id: Some(api.tenancy.project_id) };
+    let looks = RoleGrant { role: Role::ProjectReadWrite, project_id: Some(elsewhere) };
+    let owns = RoleGrant { role: Role::ProjectOwner, project_id: Some(elsewhere) };
+    let (stranger, guest) = (api.key(vec![here]), api.key(vec![here, looks]));
+    let owner_of_both = api.key(vec![here, owns]);
+    for side in [&scene.backup, &scene.target] {
+        *api.catalog.elsewhere.lock().unwrap() = HashMap::from([(side.clone(), elsewhere)]);
+        for (operation, field, kind) in [
+            ("query", "planRestore", "RestoreBackupInput"),
+            ("mutation", "restoreBackup", "RestoreBackupInput"),
+            ("mutation", "drillBackup", "DrillBackupInput"),
+        ] {
+            let query = format!("{operation}($input: {kind}!) {{ {field}(input: $input) {{ __typename }} }}");
+            for (key, code) in [(&stranger, "NOT_FOUND"), (&guest, "FORBIDDEN")] {
+                let answer = api.ask_as(key, &query, scene.input(&json!({}))).await;
+                assert_eq!(answer.code(), code, "{field} {side}: {}", answer.body);
+            }
+        }
+        // Rights are not the only thing: nothing goes from one project to another.
+        let plan = "query($input: RestoreBackupInput!) { planRestore(input: $input) { feasible } }";
+        let answer = api.ask_as(&owner_of_both, plan, scene.input(&json!({}))).await;
+        assert_eq!(
+            (answer.code(), &answer.body["errors"][0]["extensions"]["field"]),
+            ("BAD_USER_INPUT", &json!("targetClusterId"))
+        );
+    }
 }

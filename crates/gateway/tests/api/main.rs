@@ -3,13 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod audit;
 mod authentication;
+mod documents;
 mod errors;
 mod health;
+mod identity;
 mod isolation;
+mod lifecycle;
 mod limits;
 mod operations;
 mod pages;
+mod restore;
+mod schedules;
 mod secrets;
 mod socket;
 mod support;
+mod taking_over;

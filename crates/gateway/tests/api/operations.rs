@@ -1,7 +1,7 @@
 //! The way of a backup through the API, from an empty server to a verified backup.
 
 use crate::support::Api;
-use crate::support::pretended::{OBJECT_BYTES, SEGMENT_ROWS};
+use crate::support::pretended::{OBJECT_BYTES, OBJECTS, SEGMENT_ROWS};
 use crate::support::socket::SocketClient;
 use serde_json::{Value, json};
 
@@ -44,9 +44,9 @@ async fn show_facts(api: &Api, backup_id: &str) {
     assert_eq!(backup["status"], "AVAILABLE");
     assert_eq!(backup["cutAt"], "2025-06-15T15:06:40+00:00");
     assert_eq!(backup["milvusVersion"], "v2.3.5");
-    assert_eq!(backup["logicalBytes"], 3 * OBJECT_BYTES);
-    assert_eq!(backup["newlyStoredBytes"], 3 * OBJECT_BYTES + 500);
-    assert_eq!(backup["objectCount"], 3);
+    assert_eq!(backup["logicalBytes"], OBJECTS * OBJECT_BYTES);
+    assert_eq!(backup["newlyStoredBytes"], OBJECTS * OBJECT_BYTES + 500);
+    assert_eq!(backup["objectCount"], OBJECTS);
     assert_eq!(backup["reusedObjectCount"], 0);
     assert_eq!(backup["rowCount"], 3 * SEGMENT_ROWS);
     assert_eq!(backup["collectionCount"], 3);
@@ -81,7 +81,7 @@ async fn show_contents(api: &Api, backup_id: &str) {
     assert_eq!(books["fields"][0]["primaryKey"], true);
     assert_eq!(books["fields"][0]["elementType"], Value::Null);
     assert_eq!(books["indexes"][0]["params"], json!([{"key": "index_type", "value": "HNSW"}]));
-    assert_eq!(data["backup"]["accessControl"]["users"], json!(["root"]));
+    assert_eq!(data["backup"]["accessControl"]["users"], json!(["ada", "root"]));
     assert_eq!(data["backup"]["accessControl"]["grants"][0]["privilege"], "All");
 }
 
@@ -97,8 +97,8 @@ async fn show_job(api: &Api, job_id: &str, backup_id: &str) {
     assert_eq!(job["backup"]["id"], backup_id);
     assert_eq!(job["cluster"]["name"], "prod");
     assert_eq!(job["verifyReport"], Value::Null);
-    assert_eq!(job["progress"]["bytesTotal"], 3 * OBJECT_BYTES);
-    assert_eq!(job["progress"]["objectsDone"], 3);
+    assert_eq!(job["progress"]["bytesTotal"], OBJECTS * OBJECT_BYTES);
+    assert_eq!(job["progress"]["objectsDone"], OBJECTS);
     assert_eq!(job["progress"]["remainingSeconds"], Value::Null);
     let states: Vec<_> =
         job["history"].as_array().unwrap().iter().map(|event| event["state"].as_str().unwrap()).collect();

@@ -77,7 +77,7 @@ async fn filters_choose() {
     let verify_id = verify_id.as_str().unwrap().to_owned();
     assert_eq!(jobs(json!(null)).await, [other_job_id.clone(), verify_id.clone(), job_id.clone()]);
     assert_eq!(jobs(json!({"clusterId": first})).await, [verify_id.clone(), job_id.clone()]);
-    assert_eq!(jobs(json!({"type": "VERIFY"})).await, std::slice::from_ref(&verify_id));
+    assert_eq!(jobs(json!({"types": ["VERIFY"]})).await, std::slice::from_ref(&verify_id));
     assert_eq!(jobs(json!({"backupId": backup_id})).await, [verify_id, job_id.clone()]);
     assert_eq!(jobs(json!({"backupId": other_backup_id})).await, [other_job_id]);
     assert!(jobs(json!({"states": ["PENDING", "IN_PROGRESS"]})).await.is_empty());

@@ -1,7 +1,7 @@
 //! The cut under load: what is restored from it is compared with what the writers did.
 
-use crate::restore::{copy_segments, import};
-use crate::server::{Server, connect, setting, unique};
+use crate::restore::{copy_segments, new_collection, restore};
+use crate::server::{Server, collection_name, connect, setting, target, unique};
 use crate::workload::Workload;
 use milvault_domain::backup::{BackupScope, CollectionName};
 use milvault_domain::cluster::MilvusAuth;
@@ -63,6 +63,7 @@ async fn a_cut_under_load_is_one_instant() {
     let rows_per_batch = i64::from(number("MILVAULT_TEST_BATCH_ROWS", 100));
     let workload = Workload::new(server.clone(), ("default", &a), (&database, &b), rows_per_batch);
     let cluster = connect(&setting("MILVAULT_TEST_MILVUS_URI"), MilvusAuth::None).await.unwrap();
+    let target = target().await;
     let directory = tempfile::tempdir().unwrap();
     for round in 0..number("MILVAULT_TEST_CUT_ROUNDS", 1) {
         let mut writers = JoinSet::new();
@@ -93,8 +94,10 @@ async fn a_cut_under_load_is_one_instant() {
         copy_segments(cut_b, &copies);
 
         let (restored_a, restored_b) = (unique("restored_a"), unique("restored_b"));
-        import(&server, cut_a, cut.cut_at_ms, &copies, &restored_a).await;
-        import(&server, cut_b, cut.cut_at_ms, &copies, &restored_b).await;
+        for (cut_of, name) in [(cut_a, &restored_a), (cut_b, &restored_b)] {
+            let new = new_collection(cut_of, &collection_name("default", name));
+            restore(target.as_ref(), cut_of, cut.cut_at_ms, &copies, &new).await;
+        }
         let end = workload.keys_end();
         let keys_a = server.keys("default", &restored_a, end).await;
         let keys_b = server.keys("default", &restored_b, end).await;

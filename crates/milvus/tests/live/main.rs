@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
+mod columns;
 mod cut;
 mod describe;
 mod restore;
 mod server;
+mod target;
 mod workload;

@@ -1,9 +1,9 @@
 //! Restores collections of a cut from Milvus's own files, to see what the cut shows.
 
-use crate::server::{Server, ok, pair, storage};
-use milvault_domain::milvus::CollectionCut;
-use milvus::proto::common::ImportState;
-use milvus::proto::milvus::{GetImportStateRequest, ImportRequest};
+use crate::server::storage;
+use milvault_domain::backup::CollectionName;
+use milvault_domain::milvus::{CollectionCut, LoadState};
+use milvault_domain::ports::{CreatedCollection, ImportRequest, ImportState, MilvusTarget, NewCollection};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -37,9 +37,47 @@ fn copy_directory(source: &Path, target: &Path) {
     }
 }
 
-/// Imports copied segments into a new collection of the default database and loads it.
-pub(crate) async fn import(server: &Server, cut: &CollectionCut, cut_at_ms: i64, copied: &Path, name: &str) {
-    server.create_simple("default", name, 1).await;
+/// The collection of a cut, to be created under this name.
+pub(crate) fn new_collection(cut: &CollectionCut, name: &CollectionName) -> NewCollection {
+    NewCollection {
+        name: name.clone(),
+        schema_proto: cut.schema_proto.clone(),
+        shard_count: cut.shard_count,
+        consistency_level: cut.consistency_level,
+        properties: cut.properties.clone(),
+        partitions: cut.partitions.iter().map(|partition| partition.name.clone()).collect(),
+    }
+}
+
+/// Creates the collection, imports the copied segments, builds the indexes and loads.
+pub(crate) async fn restore(
+    target: &dyn MilvusTarget,
+    cut: &CollectionCut,
+    cut_at_ms: i64,
+    copied: &Path,
+    new: &NewCollection,
+) -> CreatedCollection {
+    let created = target.create_collection(new).await.unwrap();
+    import(target, cut, cut_at_ms, copied, &new.name).await;
+    target.flush(&new.name).await.unwrap();
+    for index in &cut.indexes {
+        target.create_index(&new.name, index).await.unwrap();
+    }
+    until(async || target.indexes_built(&new.name).await.unwrap()).await;
+    target.load(&new.name, 1).await.unwrap();
+    until(async || target.load_state(&new.name).await.unwrap() == LoadState::Loaded).await;
+    created
+}
+
+/// Imports the copied segments of all partitions; returns the rows that the server says to have imported.
+pub(crate) async fn import(
+    target: &dyn MilvusTarget,
+    cut: &CollectionCut,
+    cut_at_ms: i64,
+    copied: &Path,
+    name: &CollectionName,
+) -> u64 {
+    let mut rows = 0;
     for partition in &cut.partitions {
         let path =
             |kind: &str| copied.join(kind).join(format!("{}/{}", cut.collection_id, partition.partition_id));
@@ -47,40 +85,39 @@ pub(crate) async fn import(server: &Server, cut: &CollectionCut, cut_at_ms: i64,
             continue;
         }
         let delta = path("delta_log");
-        let delta = if delta.exists() { format!("{}/", delta.display()) } else { String::new() };
         let request = ImportRequest {
-            collection_name: name.to_owned(),
-            partition_name: partition.name.clone(),
-            files: vec![format!("{}/", path("insert_log").display()), delta],
-            options: vec![
-                pair("backup", "true"),
-                pair("end_ts", &cut_at_ms.to_string()),
-                pair("skip_disk_quota_check", "true"),
-            ],
-            ..Default::default()
+            name: name.clone(),
+            partition: partition.name.clone(),
+            insert_path: format!("{}/", path("insert_log").display()),
+            delta_path: delta.exists().then(|| format!("{}/", delta.display())),
+            cut_at_ms,
         };
-        let answer = server.raw().import(request).await.unwrap().into_inner();
-        ok(answer.status);
-        for task in answer.tasks {
-            wait_for_import(server, task).await;
+        for import_id in target.import(&request).await.unwrap() {
+            rows += finish_import(target, import_id).await.unwrap();
         }
     }
-    server.flush("default", name).await;
-    server.index("default", name).await;
-    server.load("default", name).await;
+    rows
 }
 
-async fn wait_for_import(server: &Server, task: i64) {
+/// Rows of an import that completes, or why it failed.
+pub(crate) async fn finish_import(target: &dyn MilvusTarget, import_id: i64) -> Result<u64, String> {
     for _ in 0..600 {
-        let answer =
-            server.raw().get_import_state(GetImportStateRequest { task }).await.unwrap().into_inner();
-        match answer.state() {
-            ImportState::ImportCompleted => return,
-            ImportState::ImportFailed | ImportState::ImportFailedAndCleaned => {
-                panic!("import failed: {:?}", answer.infos)
-            }
-            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        let progress = target.import_progress(import_id).await.unwrap();
+        match progress.state {
+            ImportState::Completed => return Ok(progress.row_count),
+            ImportState::Failed(reason) => return Err(reason),
+            ImportState::Running => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
-    panic!("import {task} does not end");
+    panic!("import {import_id} does not end");
+}
+
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it does not happen");
 }

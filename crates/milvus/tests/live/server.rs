@@ -1,8 +1,9 @@
 //! A client for filling a Milvus.
 
+use milvault_domain::backup::CollectionName;
 use milvault_domain::cluster::{MilvusAuth, MilvusEndpoint};
 use milvault_domain::error::PortResult;
-use milvault_domain::ports::{MilvusCluster, MilvusConnector, SecretSource};
+use milvault_domain::ports::{MilvusCluster, MilvusConnector, MilvusTarget, SecretSource};
 use milvault_domain::secret::{Secret, SecretValue};
 use milvault_milvus::MilvusGrpcConnector;
 use milvus::proto::common::{KeyValuePair, Status};
@@ -45,6 +46,20 @@ impl SecretSource for GivenSecrets {
 pub(crate) async fn connect(uri: &str, auth: MilvusAuth) -> PortResult<Arc<dyn MilvusCluster>> {
     let endpoint = MilvusEndpoint { uri: uri.to_owned(), auth, ca_pem: None, server_name: None };
     MilvusGrpcConnector::new(Arc::new(GivenSecrets)).connect(&endpoint).await
+}
+
+pub(crate) async fn connect_target(uri: &str, auth: MilvusAuth) -> Arc<dyn MilvusTarget> {
+    let endpoint = MilvusEndpoint { uri: uri.to_owned(), auth, ca_pem: None, server_name: None };
+    MilvusGrpcConnector::new(Arc::new(GivenSecrets)).connect_target(&endpoint).await.unwrap()
+}
+
+/// The Milvus without authentication, to be changed.
+pub(crate) async fn target() -> Arc<dyn MilvusTarget> {
+    connect_target(&setting("MILVAULT_TEST_MILVUS_URI"), MilvusAuth::None).await
+}
+
+pub(crate) fn collection_name(database: &str, collection: &str) -> CollectionName {
+    CollectionName { database: database.to_owned(), collection: collection.to_owned() }
 }
 
 #[derive(Clone)]
@@ -157,21 +172,38 @@ impl Server {
             })),
             ..Default::default()
         };
+        self.insert_columns(database, name, "", vec![key, vector], ids.len()).await;
+    }
+
+    /// Inserts rows of any schema; an empty partition is the default one.
+    pub(crate) async fn insert_columns(
+        &self,
+        database: &str,
+        name: &str,
+        partition: &str,
+        columns: Vec<FieldData>,
+        rows: usize,
+    ) {
         let request = InsertRequest {
             db_name: database.to_owned(),
             collection_name: name.to_owned(),
-            fields_data: vec![key, vector],
-            num_rows: u32::try_from(ids.len()).unwrap(),
+            partition_name: partition.to_owned(),
+            fields_data: columns,
+            num_rows: u32::try_from(rows).unwrap(),
             ..Default::default()
         };
         ok(self.raw().insert(request).await.unwrap().into_inner().status);
     }
 
     pub(crate) async fn delete(&self, database: &str, name: &str, ids: &[i64]) {
+        self.delete_where(database, name, &format!("id in {ids:?}")).await;
+    }
+
+    pub(crate) async fn delete_where(&self, database: &str, name: &str, expression: &str) {
         let request = DeleteRequest {
             db_name: database.to_owned(),
             collection_name: name.to_owned(),
-            expr: format!("id in {ids:?}"),
+            expr: expression.to_owned(),
             ..Default::default()
         };
         ok(self.raw().delete(request).await.unwrap().into_inner().status);

@@ -1,4 +1,4 @@
-//! The connector and the cut against a Milvus service that runs in the test and follows a script: what a real
+//! The connector, the cut and the changes of a restore against a Milvus service that runs in the test and follows a script: what a real
 //! server does too rarely to be waited for.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -6,3 +6,4 @@
 mod connect;
 mod cut;
 mod service;
+mod target;

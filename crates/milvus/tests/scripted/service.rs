@@ -3,10 +3,10 @@
 
 use milvault_domain::cluster::{MilvusAuth, MilvusEndpoint};
 use milvault_domain::error::PortResult;
-use milvault_domain::ports::{MilvusCluster, MilvusConnector, SecretSource};
+use milvault_domain::ports::{MilvusCluster, MilvusConnector, MilvusTarget, SecretSource};
 use milvault_domain::secret::{Secret, SecretValue};
 use milvault_milvus::MilvusGrpcConnector;
-use milvus::proto::common::{SegmentState, Status as MilvusStatus};
+use milvus::proto::common::{KeyValuePair, SegmentState, Status as MilvusStatus};
 use milvus::proto::milvus::milvus_service_server::{MilvusService, MilvusServiceServer};
 use milvus::proto::milvus::*;
 use milvus::proto::schema::{CollectionSchema, LongArray};
@@ -30,6 +30,16 @@ pub(crate) enum AtFlush {
     RateLimit,
 }
 
+/// How an import or a rename goes wrong.
+pub(crate) enum Mishap {
+    /// The connection breaks before the server does it.
+    Before,
+    /// The connection breaks when it is done.
+    After,
+    /// The server refuses, with this code and reason.
+    Refused(i32, &'static str),
+}
+
 #[derive(Clone)]
 pub(crate) struct Collection {
     pub(crate) id: i64,
@@ -44,6 +54,11 @@ pub(crate) struct State {
     pub(crate) failures: VecDeque<Status>,
     pub(crate) flushes: usize,
     pub(crate) credentials: Vec<Option<String>>,
+    /// What happens to the next imports and renames.
+    pub(crate) mishaps: VecDeque<Mishap>,
+    pub(crate) imports: Vec<GetImportStateResponse>,
+    /// Instead of 2.3.5.
+    pub(crate) version: Option<&'static str>,
     clock: u64,
 }
 
@@ -97,6 +112,12 @@ impl ScriptedMilvus {
     }
 }
 
+pub(crate) async fn connect_target(milvus: &ScriptedMilvus) -> Arc<dyn MilvusTarget> {
+    let address = milvus.serve(None).await;
+    let connector = MilvusGrpcConnector::new(Arc::new(GivenSecrets));
+    connector.connect_target(&endpoint(&format!("http://{address}"))).await.unwrap()
+}
+
 pub(crate) fn endpoint(uri: &str) -> MilvusEndpoint {
     MilvusEndpoint { uri: uri.to_owned(), auth: MilvusAuth::None, ca_pem: None, server_name: None }
 }
@@ -118,6 +139,30 @@ impl SecretSource for GivenSecrets {
 
 type Answer<T> = Result<Response<T>, Status>;
 
+impl State {
+    fn begin_import(&mut self, request: &ImportRequest) -> i64 {
+        let id = i64::try_from(self.imports.len()).unwrap() + 1;
+        let files = KeyValuePair { key: String::from("files"), value: request.files.join(",") };
+        self.imports.push(GetImportStateResponse {
+            id,
+            collection_id: self.collections.get(&request.collection_name).unwrap().id,
+            infos: vec![files],
+            ..Default::default()
+        });
+        id
+    }
+
+    fn rename(&mut self, request: &RenameCollectionRequest) -> MilvusStatus {
+        let Some(collection) = self.collections.remove(&request.old_name) else { return not_found() };
+        self.collections.insert(request.new_name.clone(), collection);
+        MilvusStatus::default()
+    }
+}
+
+fn broken() -> Status {
+    Status::unavailable("the connection broke")
+}
+
 #[async_trait]
 impl MilvusService for ScriptedMilvus {
     async fn get_version(&self, request: Request<GetVersionRequest>) -> Answer<GetVersionResponse> {
@@ -127,7 +172,7 @@ impl MilvusService for ScriptedMilvus {
         match state.failures.pop_front() {
             Some(failure) => Err(failure),
             None => Ok(Response::new(GetVersionResponse {
-                version: String::from("v2.3.5"),
+                version: state.version.unwrap_or("v2.3.5").to_owned(),
                 ..Default::default()
             })),
         }
@@ -251,5 +296,51 @@ impl MilvusService for ScriptedMilvus {
 
     async fn get_flush_state(&self, _: Request<GetFlushStateRequest>) -> Answer<GetFlushStateResponse> {
         Ok(Response::new(GetFlushStateResponse { flushed: true, ..Default::default() }))
+    }
+
+    async fn import(&self, request: Request<ImportRequest>) -> Answer<ImportResponse> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        let mishap = state.mishaps.pop_front();
+        let mut answer = ImportResponse::default();
+        match mishap {
+            Some(Mishap::Before) => return Err(broken()),
+            Some(Mishap::Refused(code, reason)) => {
+                let reason = reason.to_owned();
+                answer.status = Some(MilvusStatus { code, reason, ..Default::default() });
+            }
+            Some(Mishap::After) => {
+                state.begin_import(&request);
+                return Err(broken());
+            }
+            None => answer.tasks = vec![state.begin_import(&request)],
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn list_import_tasks(&self, _: Request<ListImportTasksRequest>) -> Answer<ListImportTasksResponse> {
+        let tasks = self.state().imports.clone();
+        Ok(Response::new(ListImportTasksResponse { tasks, ..Default::default() }))
+    }
+
+    async fn rename_collection(&self, request: Request<RenameCollectionRequest>) -> Answer<MilvusStatus> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        match state.mishaps.pop_front() {
+            Some(Mishap::Before) => Err(broken()),
+            Some(Mishap::After) => {
+                state.rename(&request);
+                Err(broken())
+            }
+            Some(Mishap::Refused(code, reason)) => {
+                let reason = reason.to_owned();
+                Ok(Response::new(MilvusStatus { code, reason, ..Default::default() }))
+            }
+            None => Ok(Response::new(state.rename(&request))),
+        }
+    }
+
+    async fn drop_alias(&self, _: Request<DropAliasRequest>) -> Answer<MilvusStatus> {
+        Ok(Response::new(MilvusStatus::default()))
     }
 }

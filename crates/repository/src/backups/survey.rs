@@ -5,6 +5,7 @@ use crate::place::{FileFacts, Place};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use milvault_domain::error::PortResult;
 use milvault_domain::object::{Location, ObjectId, PackId, StoredObject};
+use milvault_domain::sweep::DataFile;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -35,6 +36,18 @@ impl Survey {
                     wanted.objects.insert(object.id, None);
                 }
             }
+        }
+        wanted.survey(place).await
+    }
+
+    /// Looks for files by their names.
+    pub(crate) async fn of_files(place: &dyn Place, files: &[DataFile]) -> PortResult<Self> {
+        let mut wanted = Wanted::default();
+        for file in files {
+            match file {
+                DataFile::Pack(id) => wanted.packs.insert(*id, None),
+                DataFile::Object(id) => wanted.objects.insert(*id, None),
+            };
         }
         wanted.survey(place).await
     }

@@ -7,7 +7,7 @@ use super::limit::ByteLimit;
 use crate::backups::packs::stored_objects;
 use crate::error::{from_format, from_io, from_join};
 use crate::layout;
-use crate::place::{BufferPool, DirectFile, LocalPlace, Overwrite, PooledBuffer};
+use crate::place::{BufferPool, DirectFile, LocalPlace, Overwrite, PooledBuffer, Readers};
 use crate::source::{LocalSource, SourceDirectory, changed};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::manifest::{PackEntry, encode_pack_tail};
@@ -116,7 +116,8 @@ impl PackJob {
     fn run(self) -> PortResult<Vec<StoredObject>> {
         let temporary: PathBuf = self.place.path(&layout::temporary(&self.pack_id.to_string()));
         let shown = temporary.display().to_string();
-        let mut file = DirectFile::create(temporary).map_err(|error| self.write_error(&shown, error))?;
+        let mut file =
+            DirectFile::create(temporary, Readers::Group).map_err(|error| self.write_error(&shown, error))?;
         let (full, written) = std::sync::mpsc::sync_channel::<PooledBuffer>(1);
         let (read, appended) = std::thread::scope(|scope| {
             let writer = scope.spawn(|| {

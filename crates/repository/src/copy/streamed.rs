@@ -158,10 +158,10 @@ impl StreamedCopies {
             if let Some(limit) = &self.limit {
                 limit.wait(bytes).await;
             }
-            hasher = update(hasher, piece.clone()).await?;
+            hasher = update_hash(hasher, piece.clone()).await?;
             writer.write(piece).await?;
             attempt.add_bytes(bytes);
-            attempt.progress.add_through_server(bytes);
+            attempt.add_through_server(bytes);
         }
         if length_bytes != source.size_bytes {
             return Err(changed(source));
@@ -230,7 +230,8 @@ impl LocalRead {
     }
 }
 
-async fn update(mut hasher: blake3::Hasher, piece: Bytes) -> PortResult<blake3::Hasher> {
+/// Hashes a piece, on a blocking thread where that pays.
+pub(crate) async fn update_hash(mut hasher: blake3::Hasher, piece: Bytes) -> PortResult<blake3::Hasher> {
     if piece.len() < HASH_ELSEWHERE_BYTES {
         hasher.update(&piece);
         return Ok(hasher);

@@ -1,7 +1,7 @@
 //! A local directory as a place.
 
-use super::buffer::{BufferPool, PooledBuffer};
-use super::direct::{DirectFile, make_directory, sync_directory};
+use super::buffer::BufferPool;
+use super::direct::{BufferedDirectFile, Readers, make_directory, sync_directory};
 use super::sequential::SequentialFile;
 use super::{Creation, FileFacts, ListedFile, Overwrite, Place, PlaceWriter};
 use crate::error::{from_io, from_join};
@@ -23,8 +23,6 @@ use std::time::SystemTime;
 const READ_BYTES: usize = 2 << 20;
 /// Buffers of all streams of a place together.
 const READ_BUFFERS: usize = 12;
-/// Piece in which a file is written that arrives as a stream.
-const WRITE_BYTES: usize = 1 << 20;
 /// Files of a listing that are handed over at once.
 const LIST_BATCH: usize = 1000;
 
@@ -127,15 +125,10 @@ impl Place for LocalPlace {
     async fn writer(&self, path: &str, overwrite: Overwrite) -> PortResult<Box<dyn PlaceWriter>> {
         let label = path.rsplit('/').next().unwrap_or("file");
         let temporary = self.path(&layout::temporary(label));
-        let file = self.blocking("write", path, move |_| DirectFile::create(temporary)).await?;
-        let buffer = BufferPool::new(1, WRITE_BYTES).take();
-        let state = WriterState { file, buffer, length_bytes: 0 };
-        Ok(Box::new(LocalWriter {
-            state: Some(state),
-            place: self.clone(),
-            path: path.to_owned(),
-            overwrite,
-        }))
+        let file = self
+            .blocking("write", path, move |_| BufferedDirectFile::create(temporary, Readers::Group))
+            .await?;
+        Ok(Box::new(LocalWriter { file: Some(file), place: self.clone(), path: path.to_owned(), overwrite }))
     }
 
     fn list(&self, directory: &str) -> BoxStream<'static, PortResult<ListedFile>> {
@@ -158,6 +151,27 @@ impl Place for LocalPlace {
             .boxed()
     }
 
+    async fn directories(&self, directory: &str) -> PortResult<Vec<String>> {
+        self.blocking("list", directory, |path| {
+            let entries = match std::fs::read_dir(path) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            let mut names = Vec::new();
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type()?.is_dir()
+                    && let Ok(name) = entry.file_name().into_string()
+                {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        })
+        .await
+    }
+
     async fn delete(&self, path: &str) -> PortResult<()> {
         self.blocking("remove", path, |path| match std::fs::remove_file(path) {
             Ok(()) => path.parent().map_or(Ok(()), sync_directory),
@@ -173,6 +187,16 @@ impl LocalPlace {
     pub(crate) async fn make_root(&self) -> PortResult<()> {
         self.blocking("make the directory", "", make_directory).await
     }
+}
+
+/// Number of files below a directory. Links are counted, not followed.
+pub(crate) fn count_files(directory: &Path) -> io::Result<u64> {
+    let mut files = 0;
+    walk(directory, directory, &mut |_| {
+        files += 1;
+        false
+    })?;
+    Ok(files)
 }
 
 fn facts(metadata: &Metadata) -> FileFacts {
@@ -221,57 +245,25 @@ fn walk(root: &Path, start: &Path, visit: &mut impl FnMut(ListedFile) -> bool) -
 
 struct LocalWriter {
     /// `None` once a write has failed.
-    state: Option<WriterState>,
+    file: Option<BufferedDirectFile>,
     place: LocalPlace,
     path: String,
     overwrite: Overwrite,
 }
 
-struct WriterState {
-    file: DirectFile,
-    buffer: PooledBuffer,
-    length_bytes: u64,
-}
-
-impl WriterState {
-    fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        self.length_bytes += bytes.len() as u64;
-        while !bytes.is_empty() {
-            let space = self.buffer.unfilled();
-            let length = space.len().min(bytes.len());
-            space[..length].copy_from_slice(&bytes[..length]);
-            self.buffer.advance(length);
-            bytes = &bytes[length..];
-            if self.buffer.unfilled().is_empty() {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.append(self.buffer.padded())?;
-        self.buffer.clear();
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl PlaceWriter for LocalWriter {
     async fn write(&mut self, bytes: Bytes) -> PortResult<()> {
-        let mut state = self.state.take().ok_or_else(|| given_up(&self.path))?;
-        let work = move |_: &Path| state.append(&bytes).map(|()| state);
-        self.state = Some(self.place.blocking("write", &self.path, work).await?);
+        let mut file = self.file.take().ok_or_else(|| given_up(&self.path))?;
+        let work = move |_: &Path| file.append(&bytes).map(|()| file);
+        self.file = Some(self.place.blocking("write", &self.path, work).await?);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> PortResult<Creation> {
-        let mut state = self.state.take().ok_or_else(|| given_up(&self.path))?;
+        let file = self.file.take().ok_or_else(|| given_up(&self.path))?;
         let overwrite = self.overwrite;
-        let work = move |target: &Path| {
-            state.flush()?;
-            state.file.finish(state.length_bytes, target, overwrite)
-        };
+        let work = move |target: &Path| file.finish(target, overwrite);
         self.place.blocking("write", &self.path, work).await
     }
 }

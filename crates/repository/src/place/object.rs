@@ -73,6 +73,25 @@ impl ObjectPlace {
     fn error(&self, action: &str, path: &str, error: object_store::Error) -> PortError {
         from_store(action, &self.display(path), error)
     }
+
+    /// A failure to read up to `end`. Stores answer a range that lies beyond the file as if the request were wrong.
+    async fn read_error(&self, path: &str, end: u64, error: object_store::Error) -> PortError {
+        let error = self.error("read", path, error);
+        if error.kind() != PortErrorKind::Unavailable {
+            return error;
+        }
+        match self.facts(path).await {
+            Ok(Some(facts)) if facts.size_bytes < end => self.too_short(path),
+            _ => error,
+        }
+    }
+
+    fn too_short(&self, path: &str) -> PortError {
+        PortError::new(
+            PortErrorKind::Corrupt,
+            format!("`{}` is shorter than it must be; it may be truncated", self.display(path)),
+        )
+    }
 }
 
 #[async_trait]
@@ -95,16 +114,12 @@ impl Place for ObjectPlace {
             return Ok(Bytes::new());
         }
         let length = range.end - range.start;
-        let bytes = self
-            .store
-            .get_range(&self.key(path)?, range)
-            .await
-            .map_err(|error| self.error("read", path, error))?;
+        let bytes = match self.store.get_range(&self.key(path)?, range.clone()).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(self.read_error(path, range.end, error).await),
+        };
         if bytes.len() as u64 != length {
-            return Err(PortError::new(
-                PortErrorKind::Corrupt,
-                format!("`{}` is shorter than it must be; it may be truncated", self.display(path)),
-            ));
+            return Err(self.too_short(path));
         }
         Ok(bytes)
     }
@@ -117,10 +132,12 @@ impl Place for ObjectPlace {
         if range.is_empty() {
             return Ok(futures::stream::empty().boxed());
         }
+        let end = range.end;
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let key = self.key(path)?;
-        let answer =
-            self.store.get_opts(&key, options).await.map_err(|error| self.error("read", path, error))?;
+        let answer = match self.store.get_opts(&self.key(path)?, options).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.read_error(path, end, error).await),
+        };
         let shown = self.display(path);
         Ok(answer.into_stream().map_err(move |error| from_store("read", &shown, error)).boxed())
     }
@@ -156,6 +173,14 @@ impl Place for ObjectPlace {
                 Err(error) => Err(from_store("list", &shown, error)),
             })
             .boxed()
+    }
+
+    async fn directories(&self, directory: &str) -> PortResult<Vec<String>> {
+        let key = self.key(directory)?;
+        let listed = self.store.list_with_delimiter(Some(&key)).await;
+        let listed = listed.map_err(|error| self.error("list", directory, error))?;
+        let name = |path: &Path| path.filename().map(str::to_owned);
+        Ok(listed.common_prefixes.iter().filter_map(name).collect())
     }
 
     async fn delete(&self, path: &str) -> PortResult<()> {

@@ -1,17 +1,18 @@
 //! A source in a local directory.
 
-use super::{changed, gone};
+use super::grouped::{self, Groups};
+use super::{GroupedKeys, KeyLayout, changed, gone, too_large};
 use crate::error::{from_io, from_join};
 use async_trait::async_trait;
 use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::object::{Fingerprint, SourceObject};
-use milvault_domain::ports::{CheckFinding, SourceStore};
+use milvault_domain::ports::{CheckFinding, READ_BYTES_MAX, SourceStore};
 use rustix::fs::{Advice, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::{DirEntry, File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -25,12 +26,13 @@ const ADVISE_FROM_BYTES: u64 = 1 << 20;
 #[derive(Clone)]
 pub(crate) struct LocalSource {
     root: Arc<Path>,
+    layout: KeyLayout,
 }
 
 impl LocalSource {
     /// A source at an absolute path. Nothing is touched.
-    pub(crate) fn new(root: &Path) -> Self {
-        Self { root: Arc::from(root) }
+    pub(crate) fn new(root: &Path, layout: KeyLayout) -> Self {
+        Self { root: Arc::from(root), layout }
     }
 
     /// Opens the directory for reading files below it. For blocking threads.
@@ -38,7 +40,33 @@ impl LocalSource {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&*self.root, flags, Mode::empty())
             .map_err(|errno| from_io("open the source", &self.root.display().to_string(), errno.into()))?;
-        Ok(SourceDirectory { directory, root: Arc::clone(&self.root) })
+        Ok(SourceDirectory { directory, root: Arc::clone(&self.root), layout: self.layout.clone() })
+    }
+
+    fn list(&self, collection_id: i64, segment_ids: &HashSet<i64>) -> PortResult<Vec<SourceObject>> {
+        match &self.layout {
+            KeyLayout::Milvus => list(&self.root, collection_id, segment_ids),
+            KeyLayout::Grouped(keys) => {
+                let mut objects = Vec::new();
+                for kind in [BinlogKind::Insert, BinlogKind::Delta] {
+                    objects.extend(list_grouped(&self.root, keys, kind, collection_id, segment_ids)?.1);
+                }
+                Ok(objects)
+            }
+        }
+    }
+
+    fn read(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {
+        let directory = self.open()?;
+        let file = directory.open_key(key)?;
+        let failure = |error| directory.error(&key.to_string(), error);
+        let size_bytes = file.metadata().map_err(failure)?.len();
+        if READ_BYTES_MAX < size_bytes {
+            return Err(too_large(key, size_bytes));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
+        file.take(READ_BYTES_MAX).read_to_end(&mut content).map_err(failure)?;
+        Ok(content)
     }
 }
 
@@ -46,6 +74,7 @@ impl LocalSource {
 pub(crate) struct SourceDirectory {
     directory: OwnedFd,
     root: Arc<Path>,
+    layout: KeyLayout,
 }
 
 impl SourceDirectory {
@@ -54,28 +83,48 @@ impl SourceDirectory {
     /// # Errors
     /// `NotFound` when it is gone, `Changed` when it is not a regular file any more.
     pub(crate) fn open(&self, object: &SourceObject) -> PortResult<File> {
-        let key = object.key.to_string();
-        // A pipe must not make the open wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let opened = match rustix::fs::openat2(&self.directory, key.as_str(), flags, Mode::empty(), resolve) {
-            // Kernels before 5.6, and sandboxes that do not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => {
-                rustix::fs::openat(&self.directory, key.as_str(), flags, Mode::empty())
-            }
-            other => other,
-        };
-        let file = match opened {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT | Errno::NOTDIR) => return Err(gone(object)),
-            Err(Errno::LOOP | Errno::XDEV) => return Err(self.refused(&key)),
-            Err(errno) => return Err(self.error(&key, errno.into())),
-        };
+        let file = self.open_key(&object.key)?;
         if ADVISE_FROM_BYTES <= object.size_bytes {
             // Advice that is not taken changes nothing.
             let _ = rustix::fs::fadvise(&file, 0, NonZeroU64::new(object.size_bytes), Advice::Sequential);
         }
         Ok(file)
+    }
+
+    fn open_key(&self, key: &BinlogKey) -> PortResult<File> {
+        let path = self.path(key)?;
+        // A pipe must not make the open wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let opened = match rustix::fs::openat2(&self.directory, path.as_str(), flags, Mode::empty(), resolve)
+        {
+            // Kernels before 5.6, and sandboxes that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                rustix::fs::openat(&self.directory, path.as_str(), flags, Mode::empty())
+            }
+            other => other,
+        };
+        match opened {
+            Ok(file) => Ok(File::from(file)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Err(gone(key)),
+            Err(Errno::LOOP | Errno::XDEV) => Err(self.refused(&path)),
+            Err(errno) => Err(self.error(&path, errno.into())),
+        }
+    }
+
+    /// Where a key lies below the root.
+    fn path(&self, key: &BinlogKey) -> PortResult<String> {
+        match &self.layout {
+            KeyLayout::Milvus => Ok(key.to_string()),
+            KeyLayout::Grouped(keys) => {
+                // Where segments lie is asked here, not what is in them.
+                let list = || {
+                    let none = HashSet::new();
+                    Ok(list_grouped(&self.root, keys, key.kind, key.collection_id, &none)?.0)
+                };
+                keys.path_blocking(key, list)?.ok_or_else(|| gone(key))
+            }
+        }
     }
 
     /// Checks after reading that the file is still the one that was listed.
@@ -120,14 +169,19 @@ impl SourceStore for LocalSource {
         collection_id: i64,
         segment_ids: &HashSet<i64>,
     ) -> PortResult<Vec<SourceObject>> {
-        let root = Arc::clone(&self.root);
+        let source = self.clone();
         let segment_ids = segment_ids.clone();
-        let listing = tokio::task::spawn_blocking(move || list(&root, collection_id, &segment_ids));
+        let listing = tokio::task::spawn_blocking(move || source.list(collection_id, &segment_ids));
         listing.await.map_err(from_join)?
     }
 
+    async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {
+        let (source, key) = (self.clone(), *key);
+        tokio::task::spawn_blocking(move || source.read(&key)).await.map_err(from_join)?
+    }
+
     async fn check(&self) -> Vec<CheckFinding> {
-        let root = Arc::clone(&self.root);
+        let root = self.root.join(self.layout.base());
         let looked = tokio::task::spawn_blocking(move || check_root(&root)).await;
         vec![looked.unwrap_or_else(|error| finding(false, from_join(error).to_string()))]
     }
@@ -186,6 +240,43 @@ fn list(root: &Path, collection_id: i64, segment_ids: &HashSet<i64>) -> PortResu
         objects.extend(listed?);
     }
     Ok(objects)
+}
+
+/// Lists one kind of a collection's binlogs as milvus-backup lays them out, with the groups they lie in.
+fn list_grouped(
+    root: &Path,
+    keys: &GroupedKeys,
+    kind: BinlogKind,
+    collection_id: i64,
+    segment_ids: &HashSet<i64>,
+) -> PortResult<(Groups, Vec<SourceObject>)> {
+    let (mut groups, mut objects) = (Groups::default(), Vec::new());
+    let mut open = vec![format!("{}/{collection_id}", kind.directory())];
+    while let Some(prefix) = open.pop() {
+        let directory = root.join(keys.base()).join(&prefix);
+        for entry in entries(&directory)? {
+            let entry = entry.map_err(|error| from_io("list", &directory.display().to_string(), error))?;
+            let name = entry.file_name();
+            let Some(path) = name.to_str().map(|name| format!("{prefix}/{name}")) else { continue };
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(from_io("look at", &entry.path().display().to_string(), error)),
+            };
+            if metadata.is_dir() && path.split('/').count() <= grouped::DIRECTORIES_MAX {
+                open.push(path);
+            } else if metadata.is_file()
+                && let Some((key, group)) = grouped::parse(&path)
+            {
+                groups.note(&key, group)?;
+                if segment_ids.contains(&key.segment_id) {
+                    let size_bytes = metadata.len();
+                    objects.push(SourceObject { key, size_bytes, fingerprint: fingerprint(&metadata) });
+                }
+            }
+        }
+    }
+    Ok((groups, objects))
 }
 
 fn panicked() -> PortError {

@@ -1,6 +1,7 @@
 //! A source in an object store.
 
-use super::{changed, gone};
+use super::grouped::{self, Groups};
+use super::{KeyLayout, changed, gone, too_large};
 use crate::error::from_store;
 use crate::place::bare_tag;
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::object::{Fingerprint, SourceObject};
-use milvault_domain::ports::{CheckFinding, SourceStore};
+use milvault_domain::ports::{CheckFinding, READ_BYTES_MAX, SourceStore};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore};
 use std::collections::HashSet;
@@ -21,21 +22,46 @@ pub(crate) struct ObjectSource {
     store: Arc<dyn ObjectStore>,
     container: Arc<str>,
     prefix: Arc<str>,
+    layout: KeyLayout,
 }
 
 impl ObjectSource {
     /// A source below a prefix. Nothing is contacted.
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, container: &str, prefix: &str) -> Self {
-        Self { store, container: Arc::from(container), prefix: Arc::from(prefix) }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, container: &str, prefix: &str, layout: KeyLayout) -> Self {
+        Self { store, container: Arc::from(container), prefix: Arc::from(prefix), layout }
     }
 
-    /// The key of a source file in the store.
-    pub(crate) fn key(&self, relative: &str) -> PortResult<Path> {
+    /// The key in the store under which a binlog lies.
+    ///
+    /// # Errors
+    /// `NotFound` when its segment is not there, where the layout has to be looked up; errors of the store.
+    pub(crate) async fn binlog(&self, key: &BinlogKey) -> PortResult<Path> {
+        match &self.layout {
+            KeyLayout::Milvus => self.key(&key.to_string()),
+            KeyLayout::Grouped(keys) => {
+                let list = async || {
+                    // Where segments lie is asked here, not what is in them.
+                    let (groups, _) = self.list_kind(key.kind, key.collection_id, &HashSet::new()).await?;
+                    Ok(groups)
+                };
+                let path = keys.path(key, list).await?.ok_or_else(|| gone(key))?;
+                self.key(&path)
+            }
+        }
+    }
+
+    /// The key of a path below the prefix.
+    fn key(&self, relative: &str) -> PortResult<Path> {
         let separator = if self.prefix.is_empty() { "" } else { "/" };
         let key = format!("{}{separator}{relative}", self.prefix);
         Path::parse(&key).map_err(|error| {
             PortError::with_source(PortErrorKind::InvalidInput, format!("`{key}` cannot be a key"), error)
         })
+    }
+
+    /// The prefix of all insert logs.
+    pub(crate) fn insert_logs(&self) -> PortResult<Path> {
+        self.key(&format!("{}{}", self.layout.base(), BinlogKind::Insert.directory()))
     }
 
     /// Begins to read a listed file.
@@ -52,9 +78,9 @@ impl ObjectSource {
             }
             Fingerprint::ModifiedAtNanos(_) => GetOptions::default(),
         };
-        let answer = match self.store.get_opts(&self.key(&object.key.to_string())?, options).await {
+        let answer = match self.store.get_opts(&self.binlog(&object.key).await?, options).await {
             Ok(answer) => answer,
-            Err(object_store::Error::NotFound { .. }) => return Err(gone(object)),
+            Err(object_store::Error::NotFound { .. }) => return Err(gone(&object.key)),
             Err(object_store::Error::Precondition { .. }) => return Err(changed(object)),
             Err(error) => return Err(from_store("read", &self.display(&object.key.to_string()), error)),
         };
@@ -71,24 +97,35 @@ impl ObjectSource {
         format!("{}{separator}{}/{relative}", self.container, self.prefix)
     }
 
+    /// Lists one kind of a collection's binlogs, with the groups they lie in where the layout has groups.
     async fn list_kind(
         &self,
         kind: BinlogKind,
         collection_id: i64,
         segment_ids: &HashSet<i64>,
-    ) -> PortResult<Vec<SourceObject>> {
-        let directory = format!("{}/{collection_id}", kind.directory());
-        let skip = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
-        let mut objects = Vec::new();
+    ) -> PortResult<(Groups, Vec<SourceObject>)> {
+        let base = self.layout.base();
+        let directory = format!("{base}{}/{collection_id}", kind.directory());
+        let skip = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 } + base.len();
+        let (mut groups, mut objects) = (Groups::default(), Vec::new());
         let mut listing = self.store.list(Some(&self.key(&directory)?));
         while let Some(meta) = listing.next().await {
             let meta = meta.map_err(|error| from_store("list", &self.display(&directory), error))?;
-            let key = meta.location.as_ref().get(skip..).and_then(BinlogKey::parse);
-            if let Some(key) = key.filter(|key| segment_ids.contains(&key.segment_id)) {
-                objects.push(SourceObject { key, size_bytes: meta.size, fingerprint: fingerprint(&meta) });
-            }
+            let Some(path) = meta.location.as_ref().get(skip..) else { continue };
+            let key = match &self.layout {
+                KeyLayout::Milvus => BinlogKey::parse(path),
+                KeyLayout::Grouped(_) => match grouped::parse(path) {
+                    Some((key, group)) => {
+                        groups.note(&key, group)?;
+                        Some(key)
+                    }
+                    None => None,
+                },
+            };
+            let Some(key) = key.filter(|key| segment_ids.contains(&key.segment_id)) else { continue };
+            objects.push(SourceObject { key, size_bytes: meta.size, fingerprint: fingerprint(&meta) });
         }
-        Ok(objects)
+        Ok((groups, objects))
     }
 }
 
@@ -108,16 +145,29 @@ impl SourceStore for ObjectSource {
     ) -> PortResult<Vec<SourceObject>> {
         let insert = self.list_kind(BinlogKind::Insert, collection_id, segment_ids);
         let delta = self.list_kind(BinlogKind::Delta, collection_id, segment_ids);
-        let (mut objects, deltas) = futures::try_join!(insert, delta)?;
+        let ((_, mut objects), (_, deltas)) = futures::try_join!(insert, delta)?;
         objects.extend(deltas);
         Ok(objects)
+    }
+
+    async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {
+        let failure = |error| match error {
+            object_store::Error::NotFound { .. } => gone(key),
+            error => from_store("read", &self.display(&key.to_string()), error),
+        };
+        let answer =
+            self.store.get_opts(&self.binlog(key).await?, GetOptions::default()).await.map_err(failure)?;
+        if READ_BYTES_MAX < answer.meta.size {
+            return Err(too_large(key, answer.meta.size));
+        }
+        Ok(answer.bytes().await.map_err(failure)?.into())
     }
 
     async fn check(&self) -> Vec<CheckFinding> {
         let finding = |ok, message| CheckFinding { subject: String::from("storage"), ok, message };
         let place = self.display("");
         let place = place.trim_end_matches('/');
-        let key = match self.key(BinlogKind::Insert.directory()) {
+        let key = match self.insert_logs() {
             Ok(key) => key,
             Err(error) => return vec![finding(false, error.to_string())],
         };

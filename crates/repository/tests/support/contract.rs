@@ -1,7 +1,8 @@
 //! What every repository must do, whatever it lies on, written against the prose of the port.
 
 use super::*;
-use milvault_domain::object::Location;
+use milvault_domain::object::{ContentHash, Location, SourceObject};
+use milvault_domain::ports::READ_BYTES_MAX;
 
 /// Declares the scenarios and what runs all of them: none can be forgotten.
 macro_rules! scenarios {
@@ -33,6 +34,71 @@ scenarios! {
             let read = if level == VerifyLevel::Content { made.progress.bytes_total } else { 0 };
             assert_eq!(report.bytes_read, read);
         }
+    }
+
+    async fn objects_come_back_by_collection_and_each_with_its_bytes(lab) {
+        let made = lab.back_up(backup_id(1), &[]).await;
+        let objects = lab.repository.read_objects(backup_id(1), None).await.unwrap();
+        let mut expected = made.objects;
+        expected.sort_by_key(|object| object.source.key);
+        assert_eq!(objects, expected);
+        let here = HashSet::from([COLLECTION, 5]);
+        assert_eq!(lab.repository.read_objects(backup_id(1), Some(&here)).await.unwrap(), expected);
+        let elsewhere = HashSet::from([5]);
+        assert_eq!(lab.repository.read_objects(backup_id(1), Some(&elsewhere)).await.unwrap(), []);
+        let missing = lab.repository.read_objects(backup_id(3), None).await.unwrap_err();
+        assert_eq!(missing.kind(), PortErrorKind::NotFound);
+
+        let files = lab.source.files().await;
+        for object in &objects {
+            let bytes = lab.repository.read_object(object).await.unwrap();
+            assert_eq!(Some(&bytes), files.get(&object.source.key.to_string()), "{}", object.source.key);
+        }
+    }
+
+    async fn a_read_object_is_checked(lab) {
+        lab.back_up(backup_id(1), &[]).await;
+        let objects = lab.repository.read_objects(backup_id(1), None).await.unwrap();
+        let good = objects.iter().find(|object| object.stored_bytes == 4096).unwrap();
+        let key = good.source.key.to_string();
+        let failure = async |object: StoredObject| lab.repository.read_object(&object).await.unwrap_err();
+
+        let other = Some(ContentHash::from_bytes([7; 32]));
+        let error = failure(StoredObject { hash: other, ..good.clone() }).await;
+        assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(&key), "{error}");
+
+        let lost = Location::Pack { pack_id: PackId::from_bytes([0xee; 16]), offset_bytes: 0 };
+        let error = failure(StoredObject { location: lost, ..good.clone() }).await;
+        assert_eq!(error.kind(), PortErrorKind::NotFound, "{error}");
+        assert!(error.to_string().contains(&key), "{error}");
+
+        let longer = |bytes: u64| {
+            let source = SourceObject { size_bytes: bytes, ..good.source.clone() };
+            StoredObject { stored_bytes: bytes, source, ..good.clone() }
+        };
+        let error = failure(longer(READ_BYTES_MAX + 1)).await;
+        assert_eq!(error.kind(), PortErrorKind::Unsupported, "{error}");
+        let error = failure(longer(READ_BYTES_MAX)).await;
+        assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
+        let error = failure(StoredObject { stored_bytes: 4095, ..good.clone() }).await;
+        assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
+    }
+
+    async fn source_files_are_read_whole(lab) {
+        let source = lab.stores.open_source(&lab.source.config(), &SourceLayout::Milvus).await.unwrap();
+        for (key, content) in lab.source.files().await {
+            let key = BinlogKey::parse(&key).unwrap();
+            assert_eq!(source.read_binlog(&key).await.unwrap(), content);
+        }
+        let gone = insert_key(SEGMENTS[0], 100, 4711);
+        let error = source.read_binlog(&gone).await.unwrap_err();
+        assert_eq!(error.kind(), PortErrorKind::NotFound);
+        assert!(error.to_string().contains(&gone.to_string()), "{error}");
+    }
+
+    async fn what_milvus_backup_copied_is_backed_up_under_milvus_keys(lab) {
+        foreign::copies_keep_their_keys(lab).await;
     }
 
     async fn headers_come_back_and_backups_are_listed(lab) {
@@ -194,16 +260,24 @@ scenarios! {
     async fn a_check_finds_a_healthy_place_healthy(lab) {
         let findings = lab.repository.check().await;
         assert!(findings.iter().all(|finding| finding.ok), "{findings:?}");
-        let source = lab.stores.open_source(&lab.source.config()).await.unwrap();
+        let source = lab.stores.open_source(&lab.source.config(), &SourceLayout::Milvus).await.unwrap();
         let findings = source.check().await;
         assert!(findings.iter().all(|finding| finding.ok), "{findings:?}");
+    }
+
+    async fn a_buried_backup_is_listed_no_more_and_goes_for_good(lab) {
+        lifecycle::a_buried_backup_goes(lab).await;
+    }
+
+    async fn a_plan_that_is_left_says_what_it_refers_to(lab) {
+        lifecycle::a_plan_is_left(lab).await;
     }
 
     async fn listings_hold_wanted_segments_only(lab) {
         for key in ["stats_log/1/2/3/100/4", "insert_log/x/y", "index_files/1/1/1/1/HNSW"] {
             lab.source.put(key, b"not a binlog").await;
         }
-        let source = lab.stores.open_source(&lab.source.config()).await.unwrap();
+        let source = lab.stores.open_source(&lab.source.config(), &SourceLayout::Milvus).await.unwrap();
         let one = source.list_binlogs(COLLECTION, &HashSet::from([SEGMENTS[1]])).await.unwrap();
         assert_eq!(one.len(), 8);
         assert!(one.iter().all(|object| object.key.segment_id == SEGMENTS[1]));

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "each test binary uses its own part of this")]
 
 pub(crate) mod contract;
+pub(crate) mod foreign;
+pub(crate) mod lifecycle;
+pub(crate) mod staging;
 
 use async_trait::async_trait;
 use milvault_domain::backup::{BackupScope, CreationMethod, ManifestHeader};
@@ -18,9 +21,9 @@ use milvault_domain::plan::{CopyPlan, CopyUnit, ObjectIndex, plan_copy};
 use milvault_domain::ports::{BackupRepository, Copier, SecretSource, Stores, VerifyReport};
 use milvault_domain::progress::{Progress, ProgressCounters};
 use milvault_domain::secret::{Secret, SecretValue};
-use milvault_domain::storage::{LocalStorage, StorageConfig};
+use milvault_domain::storage::{LocalStorage, SourceLayout, StorageConfig};
 use milvault_repository::RepositoryStores;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -69,6 +72,8 @@ pub(crate) trait TestSource: Send + Sync {
     fn config(&self) -> StorageConfig;
     async fn put(&self, key: &str, content: &[u8]);
     async fn remove(&self, key: &str);
+    /// All files with their content.
+    async fn files(&self) -> BTreeMap<String, Vec<u8>>;
 }
 
 pub(crate) struct LocalTestSource {
@@ -100,6 +105,23 @@ impl TestSource for LocalTestSource {
     async fn remove(&self, key: &str) {
         std::fs::remove_file(self.path(key)).unwrap();
     }
+
+    async fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let root = self.directory.path();
+        let name = |path: &Path| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        files_below(root).iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect()
+    }
+}
+
+/// All files below a directory, sorted.
+pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
 }
 
 /// A source and an empty repository.
@@ -155,12 +177,12 @@ impl Lab {
 
     pub(crate) async fn copier(&self) -> Arc<dyn Copier> {
         let repository = Arc::clone(&self.repository);
-        self.stores.open_copier(&self.source.config(), repository, None).await.unwrap()
+        self.stores.open_copier(&self.source.config(), &SourceLayout::Milvus, repository, None).await.unwrap()
     }
 
     /// The plan of a backup, in units of a few objects so that there are several.
     pub(crate) async fn plan(&self, index: &ObjectIndex) -> CopyPlan {
-        let source = self.stores.open_source(&self.source.config()).await.unwrap();
+        let source = self.stores.open_source(&self.source.config(), &SourceLayout::Milvus).await.unwrap();
         let segments: HashSet<i64> = SEGMENTS.into_iter().collect();
         let listed = source.list_binlogs(COLLECTION, &segments).await.unwrap();
         split(plan_copy(cluster_id(), listed, index, self.copier().await.route()))

@@ -18,7 +18,7 @@ pub(super) fn broken_rule(configuration: &Configuration) -> Option<BrokenRule> {
     let Configuration { server, catalog, log, gateway, jobs } = configuration;
     let url_fits =
         |url: &str| ["sqlite://", "postgres://", "postgresql://"].iter().any(|s| url.starts_with(s));
-    let rules: [(&'static str, bool, &'static str); 9] = [
+    let rules: [(&'static str, bool, &'static str); 12] = [
         ("server.data_dir", !server.data_dir.as_os_str().is_empty(), "must not be empty"),
         (
             "server.shutdown_grace_seconds",
@@ -47,6 +47,17 @@ pub(super) fn broken_rule(configuration: &Configuration) -> Option<BrokenRule> {
             "jobs.retention_interval_seconds",
             within(jobs.retention_interval_seconds, 1..=86_400),
             "must be 1 to 86400 seconds",
+        ),
+        ("jobs.kept_days", within(jobs.kept_days, 1..=36_500), "must be 1 to 36500 days"),
+        (
+            "jobs.schedule_interval_seconds",
+            within(jobs.schedule_interval_seconds, 1..=3600),
+            "must be 1 to 3600 seconds",
+        ),
+        (
+            "jobs.sweep_grace_seconds",
+            within(jobs.sweep_grace_seconds, 0..=31_536_000),
+            "must be 0 to 31536000 seconds",
         ),
     ];
     rules.into_iter().find(|(_, holds, _)| !holds).map(|(key, _, rule)| BrokenRule { key, rule })

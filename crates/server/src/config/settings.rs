@@ -124,6 +124,12 @@ sections! {
         attempts_max: u32 = 5;
         /// Seconds between two runs that look for backups whose retention time is over (1 to 86400).
         retention_interval_seconds: u64 = 60;
+        /// Seconds that the files of a deleted or failed backup stay before a sweep removes them (0 to 31536000).
+        sweep_grace_seconds: u64 = 86_400;
+        /// Days that ended jobs are kept (1 to 36500). Restores, and the making of backups that still exist, stay longer.
+        kept_days: u32 = 365;
+        /// Seconds between two runs that look for automatic backups that are due (1 to 3600).
+        schedule_interval_seconds: u64 = 15;
     }
 }
 

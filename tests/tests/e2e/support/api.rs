@@ -16,6 +16,11 @@ const JOB_FIELDS: &str = "id type state phase description createdBy createdAt st
      bytesPerSecond remainingSeconds } history { at state phase reason } \
      verifyReport { level objectsChecked bytesRead failureCount failures { file key reason } hashesRecorded }";
 
+/// What has become of a restore's collections.
+const RESTORE_FIELDS: &str = "restore { warnings collections(first: 100) { nodes { source { database collection } target { database \
+     collection } workingName action step failure warnings partitions { partition expected found } } } } \
+     compareReport { collections { source { collection } differences rowsComparedWhole } }";
+
 const BACKUP_FIELDS: &str = "id name type status creationMethod cutAt milvusVersion logicalBytes newlyStoredBytes \
      objectCount reusedObjectCount rowCount collectionCount createdBy expiresAt scope { databases collections { database \
      collection } }";
@@ -181,6 +186,54 @@ impl Api {
         let document = "mutation($input: CancelJobInput!) { cancelJob(input: $input) { job { id state } } }";
         let mut answer = self.request(document, json!({ "input": { "jobId": job_id } })).await?;
         Ok(answer["cancelJob"]["job"].take())
+    }
+
+    /// What a restore would do.
+    pub(crate) async fn plan_restore(&self, input: Value) -> Result<Value, GraphqlError> {
+        let document = "query($input: RestoreBackupInput!) { planRestore(input: $input) { cutAt bytes objectCount warnings
+            databases { name create } conflicts { database name reason }
+            collections { source { database collection } target { database collection } action partitions shardCount
+            replicaCount aliases objectCount bytes storedRowCount } } }";
+        let mut answer = self.request(document, json!({ "input": input })).await?;
+        Ok(answer["planRestore"].take())
+    }
+
+    /// Asks for a restore; returns the job's id.
+    pub(crate) async fn start_restore(&self, input: Value) -> Result<String, GraphqlError> {
+        self.start_job("restoreBackup", "RestoreBackupInput", input).await
+    }
+
+    /// Restores and waits for the end; returns the job with what has become of its collections.
+    pub(crate) async fn restore(&self, input: Value) -> Result<Value> {
+        let job_id = self.start_restore(input).await?;
+        self.await_restore(&job_id).await
+    }
+
+    /// Restores and fails unless it succeeded.
+    pub(crate) async fn restore_ok(&self, input: Value) -> Result<Value> {
+        let job = self.restore(input).await?;
+        ensure!(job["state"] == "SUCCESSFUL", "the restore did not succeed: {job}");
+        Ok(job)
+    }
+
+    /// Waits for the end of a restore; returns it with what has become of its collections.
+    pub(crate) async fn await_restore(&self, job_id: &str) -> Result<Value> {
+        self.await_end(job_id).await?;
+        let document = format!("query($id: ID!) {{ job(id: $id) {{ {JOB_FIELDS} {RESTORE_FIELDS} }} }}");
+        Ok(self.request(&document, json!({ "id": job_id })).await?["job"].take())
+    }
+
+    /// Any mutation whose payload has a job; returns the job's id.
+    pub(crate) async fn start_job(
+        &self,
+        mutation: &str,
+        input_type: &str,
+        input: Value,
+    ) -> Result<String, GraphqlError> {
+        let document =
+            format!("mutation($input: {input_type}!) {{ {mutation}(input: $input) {{ job {{ id }} }} }}");
+        let answer = self.request(&document, json!({ "input": input })).await?;
+        Ok(text(&answer[mutation]["job"]["id"]).to_owned())
     }
 
     /// Checks every byte of a backup and returns the job, however it ended.

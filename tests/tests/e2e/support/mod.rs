@@ -3,13 +3,17 @@
 mod api;
 mod bucket_check;
 mod collections;
+mod every_type;
 mod installation;
+mod milvus_backup;
 mod mount;
 mod servers;
 
 pub(crate) use api::{Api, PATIENCE, Started, is_final, number, text};
 pub(crate) use bucket_check::{Bucket, compare_buckets, compare_with_directory};
 pub(crate) use collections::{plain_collection, plain_rows};
+pub(crate) use every_type::TypedCollection;
 pub(crate) use installation::{Installation, local_storage};
+pub(crate) use milvus_backup::write_milvus_backup;
 pub(crate) use mount::SmallDisk;
 pub(crate) use servers::{LAKE, local_milvus, run_directory, s3_milvus};

@@ -1,21 +1,24 @@
 //! A catalog in memory that keeps the contract of the port.
 
 use super::gates::Gates;
+use super::tables::{Tables, error};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::access::ApiKey;
 use milvault_domain::backup::{Backup, BackupFacts, BackupStatus, CreationMethod};
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
-use milvault_domain::job::{Job, JobEvent, JobPhase, JobState, JobType};
+use milvault_domain::job::{Job, JobEvent, JobPhase, JobState};
+use milvault_domain::job_request::JobRequest;
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
-    BackupFilter, BackupWithJob, Catalog, ClusterFilter, ClusterRemoval, InsertOutcome, JobFilter, NewBackup,
-    Page, PageRequest, PortError, PortErrorKind, PortResult, RepositoryFilter, Tenancy, VerifyReport,
+    BackupFilter, Catalog, ClusterFilter, ClusterRemoval, FoundBackup, InsertJobOutcome, InsertOutcome,
+    JobFilter, NewBackup, NewJob, Page, PageRequest, PortErrorKind, PortResult, RepositoryFilter, Tenancy,
+    VerifyReport,
 };
 use milvault_domain::progress::Progress;
 use milvault_domain::repository::Repository;
-use std::collections::{BTreeMap, HashMap};
+use milvault_domain::restore::{CompareReport, Restore, RestorePlan, RestoredCollection};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub struct MemoryCatalog {
@@ -23,28 +26,12 @@ pub struct MemoryCatalog {
     tables: Mutex<Tables>,
 }
 
-#[derive(Default)]
-struct Tables {
-    clusters: BTreeMap<ClusterId, (Cluster, bool)>,
-    repositories: BTreeMap<RepositoryId, Repository>,
-    backups: BTreeMap<BackupId, Backup>,
-    contents: HashMap<BackupId, Cut>,
-    jobs: BTreeMap<JobId, Job>,
-    events: Vec<(JobId, JobEvent)>,
-    keys: HashMap<(ClusterId, String), ([u8; 32], JobId)>,
-    reports: HashMap<JobId, VerifyReport>,
-}
-
-fn error(kind: PortErrorKind, message: &str) -> PortError {
-    PortError::new(kind, message)
-}
-
 impl MemoryCatalog {
     pub fn new(gates: Arc<Gates>) -> Self {
         Self { gates, tables: Mutex::default() }
     }
 
-    fn tables(&self) -> MutexGuard<'_, Tables> {
+    pub(super) fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap()
     }
 
@@ -58,84 +45,23 @@ impl MemoryCatalog {
         self.tables().jobs[&job_id].clone()
     }
 
+    pub fn edit_backup(&self, backup_id: BackupId, edit: impl FnOnce(&mut Backup)) {
+        edit(self.tables().backups.get_mut(&backup_id).unwrap());
+    }
+
+    /// A restore that must be there, past the gates.
+    pub fn find_restore(&self, job_id: JobId) -> Restore {
+        self.tables().restore(job_id).unwrap()
+    }
+
+    /// What a job could not do besides.
+    pub fn restore_warnings(&self, job_id: JobId) -> Vec<String> {
+        self.tables().restore_warnings.get(&job_id).cloned().unwrap_or_default()
+    }
+
     /// Changes a row behind everybody's back.
     pub fn edit_job(&self, job_id: JobId, edit: impl FnOnce(&mut Job)) {
         edit(self.tables().jobs.get_mut(&job_id).unwrap());
-    }
-}
-
-impl Tables {
-    fn transition(
-        &mut self,
-        job_id: JobId,
-        to: JobState,
-        reason: Option<&str>,
-        now: DateTime<Utc>,
-    ) -> PortResult<Job> {
-        let job = self.jobs.get_mut(&job_id).ok_or_else(|| error(PortErrorKind::NotFound, "no such job"))?;
-        if job.state == to {
-            return Ok(job.clone());
-        }
-        let illegal =
-            |illegal| PortError::with_source(PortErrorKind::Conflict, "illegal transition", illegal);
-        job.state = job.state.transition(to).map_err(illegal)?;
-        if to == JobState::InProgress {
-            job.started_at.get_or_insert(now);
-            job.attempt += 1;
-        }
-        if to == JobState::Failed {
-            job.failure = reason.map(str::to_owned);
-        }
-        if to.is_final() {
-            job.ended_at = Some(now);
-            let makes_backup = job.job_type == JobType::Backup && to != JobState::Successful;
-            if let Some(backup_id) = job.backup_id.filter(|_| makes_backup) {
-                self.backups.get_mut(&backup_id).unwrap().status = BackupStatus::Failed;
-            }
-        }
-        let event = JobEvent { at: now, state: to, phase: job.phase, reason: reason.map(str::to_owned) };
-        let job = job.clone();
-        self.events.push((job_id, event));
-        Ok(job)
-    }
-
-    fn insert_backup(&mut self, new: &NewBackup) -> PortResult<InsertOutcome> {
-        let cluster_id = new.backup.cluster_id;
-        if !matches!(self.clusters.get(&cluster_id), Some((_, false))) {
-            return Err(error(PortErrorKind::NotFound, "no such cluster"));
-        }
-        if let Some(idempotency) = &new.idempotency
-            && let Some((hash, job_id)) = self.keys.get(&(cluster_id, idempotency.key.clone()))
-        {
-            return Ok(if *hash == idempotency.request_hash {
-                InsertOutcome::Duplicate(Box::new(self.pair(*job_id)))
-            } else {
-                InsertOutcome::KeyReused(*job_id)
-            });
-        }
-        let manual_open = |job: &&Job| {
-            job.cluster_id == cluster_id
-                && job.job_type == JobType::Backup
-                && !job.state.is_final()
-                && self.backups[&job.backup_id.unwrap()].creation_method == CreationMethod::Manual
-        };
-        if new.backup.creation_method == CreationMethod::Manual
-            && let Some(running) = self.jobs.values().find(manual_open)
-        {
-            return Ok(InsertOutcome::Busy(running.id));
-        }
-        if let Some(idempotency) = &new.idempotency {
-            let entry = (idempotency.request_hash, new.job.id);
-            self.keys.insert((cluster_id, idempotency.key.clone()), entry);
-        }
-        self.backups.insert(new.backup.id, new.backup.clone());
-        self.jobs.insert(new.job.id, new.job.clone());
-        Ok(InsertOutcome::Created)
-    }
-
-    fn pair(&self, job_id: JobId) -> BackupWithJob {
-        let job = self.jobs[&job_id].clone();
-        BackupWithJob { backup: self.backups[&job.backup_id.unwrap()].clone(), job }
     }
 }
 
@@ -241,6 +167,89 @@ impl Catalog for MemoryCatalog {
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
         self.tables().jobs.insert(job.id, job.clone());
         Ok(())
+    }
+
+    async fn insert_requested_job(&self, new: &NewJob) -> PortResult<InsertJobOutcome> {
+        self.gates.pass("insert_requested_job").await?;
+        let outcome = self.tables().insert_requested_job(new)?;
+        self.gates.pass("inserted_requested_job").await?;
+        Ok(outcome)
+    }
+
+    async fn job_request(&self, job_id: JobId) -> PortResult<Option<JobRequest>> {
+        self.gates.pass("job_request").await?;
+        Ok(self.tables().requests.get(&job_id).cloned())
+    }
+
+    async fn save_restore_plan(
+        &self,
+        job_id: JobId,
+        plan: &RestorePlan,
+        collections: &[RestoredCollection],
+    ) -> PortResult<()> {
+        self.gates.pass("save_restore_plan").await?;
+        self.tables().save_restore_plan(job_id, plan, collections)?;
+        self.gates.pass("saved_restore_plan").await
+    }
+
+    async fn save_restored_collection(
+        &self,
+        job_id: JobId,
+        position: u32,
+        collection: &RestoredCollection,
+    ) -> PortResult<()> {
+        self.gates.pass("save_restored_collection").await?;
+        {
+            let mut tables = self.tables();
+            let collections = tables.plans.get_mut(&job_id).map(|(_, collections)| collections);
+            let row = collections.and_then(|collections| collections.get_mut(position as usize));
+            let row = row.ok_or_else(|| error(PortErrorKind::NotFound, "no such position"))?;
+            row.clone_from(collection);
+        }
+        self.gates.pass("saved_restored_collection").await
+    }
+
+    async fn restore(&self, job_id: JobId) -> PortResult<Option<Restore>> {
+        self.gates.pass("restore").await?;
+        Ok(self.tables().restore(job_id))
+    }
+
+    async fn complete_restore(
+        &self,
+        job_id: JobId,
+        warnings: &[String],
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job> {
+        self.gates.pass("complete_restore").await?;
+        let job = self.tables().complete_restore(job_id, warnings, progress, now)?;
+        self.gates.pass("completed_restore").await?;
+        Ok(job)
+    }
+
+    async fn save_compare_report(&self, job_id: JobId, report: &CompareReport) -> PortResult<()> {
+        self.gates.pass("save_compare_report").await?;
+        self.tables().compare_reports.insert(job_id, report.clone());
+        self.gates.pass("saved_compare_report").await
+    }
+
+    async fn complete_compare(
+        &self,
+        job_id: JobId,
+        progress: Progress,
+        now: DateTime<Utc>,
+    ) -> PortResult<Job> {
+        self.gates.pass("complete_compare").await?;
+        self.tables().complete_compare(job_id, progress, now)
+    }
+
+    async fn compare_report(&self, job_id: JobId) -> PortResult<Option<CompareReport>> {
+        Ok(self.tables().compare_reports.get(&job_id).cloned())
+    }
+
+    async fn insert_found_backups(&self, found: &[FoundBackup]) -> PortResult<u32> {
+        self.gates.pass("insert_found_backups").await?;
+        Ok(self.tables().insert_found_backups(found))
     }
 
     async fn backup(&self, backup_id: BackupId) -> PortResult<Option<Backup>> {
@@ -375,13 +384,21 @@ impl Catalog for MemoryCatalog {
     async fn expire_backups(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<BackupId>> {
         self.gates.pass("expire_backups").await?;
         let mut tables = self.tables();
-        let over = tables.backups.values_mut().filter(|backup| {
-            backup.status == BackupStatus::Available && backup.expires_at.is_some_and(|end| end <= now)
+        let ruled = |backup: &Backup| {
+            let in_service = matches!(tables.clusters.get(&backup.cluster_id), Some((_, false)));
+            let scheduled = in_service && tables.schedules.schedules.contains_key(&backup.cluster_id);
+            scheduled && backup.creation_method == CreationMethod::Auto
+        };
+        let over = tables.backups.values().filter(|backup| {
+            backup.status == BackupStatus::Available
+                && backup.expires_at.is_some_and(|end| end <= now)
+                && !ruled(backup)
+                && tables.unbound(backup.id, now)
         });
-        let expired = over.take(limit as usize).map(|backup| {
-            backup.status = BackupStatus::Deleted;
-            backup.id
-        });
-        Ok(expired.collect())
+        let over: Vec<BackupId> = over.take(limit as usize).map(|backup| backup.id).collect();
+        for id in &over {
+            tables.end_backup(*id, BackupStatus::Deleted, now);
+        }
+        Ok(over)
     }
 }

@@ -1,7 +1,7 @@
 //! Points in the fakes at which a test can fail, hold or break a call, and wait for one.
 
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, watch};
 
@@ -54,6 +54,12 @@ impl Gates {
 
     pub fn calls(&self, point: &'static str) -> usize {
         *self.0.lock().unwrap().entry(point).or_default().reached.borrow()
+    }
+
+    /// How many calls came to each point.
+    pub fn all_calls(&self) -> BTreeMap<&'static str, usize> {
+        let points = self.0.lock().unwrap();
+        points.iter().map(|(name, point)| (*name, *point.reached.borrow())).collect()
     }
 
     /// Waits until that many calls came to the point.

@@ -1,18 +1,36 @@
-//! A Milvus that shows one cut.
+//! Connections to Milvus: to servers that hold real rows, and to one that only shows a cut.
 
 use super::gates::Gates;
+use super::server::FakeServer;
+use super::target::TargetConnection;
 use async_trait::async_trait;
 use milvault_domain::backup::BackupScope;
 use milvault_domain::cluster::MilvusEndpoint;
 use milvault_domain::milvus::{
     Capabilities, CollectionCut, Cut, DatabaseCut, LoadState, SegmentCut, ServerInfo, TimestampUnit,
 };
-use milvault_domain::ports::{MilvusCluster, MilvusConnector, PortResult};
+use milvault_domain::ports::{
+    MilvusCluster, MilvusConnector, MilvusTarget, PortError, PortErrorKind, PortResult,
+};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 pub struct FakeMilvus {
+    /// What every server shows that [`FakeMilvus::servers`] does not have.
     pub cut: Mutex<Cut>,
+    /// Servers with real rows, by uri.
+    pub servers: Mutex<HashMap<String, Arc<FakeServer>>>,
     pub gates: Arc<Gates>,
+}
+
+impl FakeMilvus {
+    pub fn new(cut: Cut, gates: Arc<Gates>) -> Self {
+        Self { cut: cut.into(), servers: Mutex::default(), gates }
+    }
+
+    fn server(&self, endpoint: &MilvusEndpoint) -> Option<Arc<FakeServer>> {
+        self.servers.lock().unwrap().get(&endpoint.uri).cloned()
+    }
 }
 
 pub fn server() -> ServerInfo {
@@ -62,14 +80,24 @@ pub fn cut(collections: Vec<CollectionCut>) -> Cut {
 
 #[async_trait]
 impl MilvusConnector for FakeMilvus {
-    async fn connect(&self, _: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusCluster>> {
+    async fn connect(&self, endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusCluster>> {
         self.gates.pass("connect").await?;
+        if let Some(server) = self.server(endpoint) {
+            return Ok(Arc::new(TargetConnection::new(server)));
+        }
         let connection = Connection {
             server: server(),
             cut: self.cut.lock().unwrap().clone(),
             gates: Arc::clone(&self.gates),
         };
         Ok(Arc::new(connection))
+    }
+
+    async fn connect_target(&self, endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusTarget>> {
+        self.gates.pass("connect_target").await?;
+        let server = self.server(endpoint);
+        let server = server.ok_or_else(|| PortError::new(PortErrorKind::Unavailable, "no such server"))?;
+        Ok(Arc::new(TargetConnection::new(server)))
     }
 }
 

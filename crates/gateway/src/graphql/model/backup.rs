@@ -3,13 +3,14 @@
 use super::cluster::Cluster;
 use super::contents::{AccessControl, BackupDatabase};
 use super::job::Job;
+use super::lifecycle::{BackupHold, BackupStorage};
 use super::repository::Repository;
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
 use crate::graphql::backend::{ContentsOf, MakerOf};
 use crate::graphql::page::{self, NameConnection};
 use crate::graphql::scalar::{Bytes, Int64, print_id};
-use async_graphql::{ComplexObject, Context, Enum, ID, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, SimpleObject};
 use chrono::{DateTime, Utc};
 use milvault_domain::backup as domain;
 use milvault_domain::ids;
@@ -139,9 +140,26 @@ pub(crate) struct CollectionName {
     collection: String,
 }
 
+/// A collection by its names.
+#[derive(InputObject)]
+pub(crate) struct CollectionNameInput {
+    /// Database.
+    #[graphql(default = "default")]
+    database: String,
+    /// Collection.
+    collection: String,
+}
+
+impl From<CollectionNameInput> for domain::CollectionName {
+    fn from(name: CollectionNameInput) -> Self {
+        Self { database: name.database, collection: name.collection }
+    }
+}
+
 #[ComplexObject]
 impl Backup {
-    /// The cluster it shows; null when the cluster was removed.
+    /// The cluster it shows; null when the cluster was removed, and for a backup found in an attached repository whose
+    /// cluster is not registered here.
     async fn cluster(&self, context: &Context<'_>) -> Result<Option<Cluster>, GatewayError> {
         let found = context.backend()?.records.load_one(self.keys.cluster).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
@@ -153,11 +171,29 @@ impl Backup {
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 
-    /// The job that makes or made it.
+    /// The job that makes or made it; null for a backup that was found in an attached repository.
     async fn job(&self, context: &Context<'_>) -> Result<Option<Job>, GatewayError> {
         let backend = context.backend()?;
         let found = backend.records.load_one(MakerOf(self.keys.own)).await?;
         Ok(context.caller()?.visible(found).map(|record| Job::now(record, backend)))
+    }
+
+    /// Holds on it, ended ones included, newest first, at most 100.
+    #[graphql(complexity = "100 + 10 * child_complexity")]
+    async fn holds(&self, context: &Context<'_>) -> Result<Vec<BackupHold>, GatewayError> {
+        let backend = context.backend()?;
+        let now = backend.service.now();
+        let holds = backend.catalog.holds(self.keys.own).await?;
+        Ok(holds.into_iter().map(|hold| BackupHold::at(hold, now)).collect())
+    }
+
+    /// What it takes up in its repository; null unless it is available. Reads the manifests of all backups of its cluster
+    /// there, so it is worked out only where it is asked for.
+    #[graphql(complexity = "5_000 + child_complexity")]
+    async fn storage(&self, context: &Context<'_>) -> Result<Option<BackupStorage>, GatewayError> {
+        let backend = context.backend()?;
+        let Some(record) = backend.records.load_one(self.keys.own).await? else { return Ok(None) };
+        Ok(backend.service.storage_use(&record).await?.map(Into::into))
     }
 
     /// Its databases with their collections, by name; null until it is available.
@@ -227,6 +263,12 @@ impl From<domain::BackupFacts> for BackupFacts {
     }
 }
 
+impl From<&domain::CollectionName> for CollectionName {
+    fn from(name: &domain::CollectionName) -> Self {
+        Self { database: name.database.clone(), collection: name.collection.clone() }
+    }
+}
+
 impl From<domain::BackupScope> for BackupScope {
     fn from(scope: domain::BackupScope) -> Self {
         let (databases, collections) = match scope {
@@ -234,10 +276,6 @@ impl From<domain::BackupScope> for BackupScope {
             domain::BackupScope::Databases(databases) => (databases, Vec::new()),
             domain::BackupScope::Collections(collections) => (Vec::new(), collections),
         };
-        let collections = collections
-            .into_iter()
-            .map(|name| CollectionName { database: name.database, collection: name.collection })
-            .collect();
-        Self { databases, collections }
+        Self { databases, collections: collections.iter().map(Into::into).collect() }
     }
 }

@@ -1,10 +1,12 @@
 //! Clusters.
 
 use super::repository::Repository;
+use super::schedules::BackupPolicy;
 use super::secret::SecretView;
 use super::storage::Storage;
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
+use crate::graphql::backend::ScheduleOf;
 use crate::graphql::scalar::{Bytes, print_id};
 use async_graphql::{ComplexObject, Context, Enum, ID, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -43,10 +45,18 @@ pub(crate) struct Cluster {
     updated_at: DateTime<Utc>,
     #[graphql(skip)]
     repository_key: ids::RepositoryId,
+    #[graphql(skip)]
+    key: ids::ClusterId,
 }
 
 #[ComplexObject]
 impl Cluster {
+    /// When automatic backups are made; null when nobody has said so.
+    async fn backup_policy(&self, context: &Context<'_>) -> Result<Option<BackupPolicy>, GatewayError> {
+        let found = context.backend()?.records.load_one(ScheduleOf(self.key)).await?;
+        Ok(found.map(Into::into))
+    }
+
     /// Repository that its backups go to; null when the caller may not see it.
     async fn repository(&self, context: &Context<'_>) -> Result<Option<Repository>, GatewayError> {
         let found = context.backend()?.records.load_one(self.repository_key).await?;
@@ -109,6 +119,7 @@ impl From<domain::Cluster> for Cluster {
             created_at: record.created_at,
             updated_at: record.updated_at,
             repository_key: record.repository_id,
+            key: record.id,
         }
     }
 }

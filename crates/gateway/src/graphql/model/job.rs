@@ -2,6 +2,8 @@
 
 use super::backup::Backup;
 use super::cluster::Cluster;
+use super::compare::CompareReport;
+use super::restore::Restore;
 use super::verify::VerifyReport;
 use crate::error::GatewayError;
 use crate::graphql::Backend;
@@ -12,6 +14,7 @@ use chrono::{DateTime, Utc};
 use milvault_actors::LiveJob;
 use milvault_domain::ids;
 use milvault_domain::job as domain;
+use milvault_domain::job_request::JobRequest;
 use milvault_domain::progress::Progress;
 
 /// What a job does.
@@ -22,6 +25,20 @@ pub(crate) enum JobType {
     Backup,
     /// Checks a backup's bytes.
     Verify,
+    /// Gives a backup's rows back to a cluster.
+    Restore,
+    /// Restores into scratch databases, compares, and drops them again.
+    Drill,
+    /// Removes again what a restore made.
+    Undo,
+    /// Compares restored collections with their backup.
+    Compare,
+    /// Takes over a backup that milvus-backup made.
+    Adopt,
+    /// Buries a backup that was deleted by hand.
+    Delete,
+    /// Removes what only deleted and failed backups of a cluster refer to.
+    Sweep,
 }
 
 /// State of a job.
@@ -56,9 +73,19 @@ pub(crate) enum JobPhase {
     Seal,
     /// Reading and hashing.
     Verify,
+    /// Looking at the target and planning a restore.
+    Prepare,
+    /// Staging and importing, building indexes, comparing: collection by collection, many at once.
+    Import,
+    /// What concerns all collections together: users and roles, and dropping what was replaced.
+    Finish,
+    /// Reading both sides and comparing rows.
+    Compare,
+    /// Removing collections and staged files.
+    Cleanup,
 }
 
-/// Work that makes or checks a backup.
+/// Work that makes, checks or restores a backup.
 #[derive(SimpleObject, Clone, PartialEq)]
 #[graphql(complex)]
 pub(crate) struct Job {
@@ -174,6 +201,46 @@ impl Job {
         }
         let report = context.backend()?.catalog.verify_report(self.keys.job_id).await?;
         Ok(report.map(|report| VerifyReport::new(self.keys.verify_level, report)))
+    }
+
+    /// What a restore or drill was asked for, what it planned, and what has become of every collection; null for other
+    /// jobs.
+    #[graphql(complexity = "2_000 + child_complexity")]
+    async fn restore(&self, context: &Context<'_>) -> Result<Option<Restore>, GatewayError> {
+        if !matches!(self.kind, JobType::Restore | JobType::Drill) {
+            return Ok(None);
+        }
+        Ok(context.backend()?.catalog.restore(self.keys.job_id).await?.map(Into::into))
+    }
+
+    /// The restore that this job is about: the one that an `UNDO` removes again, that a `COMPARE` looks at, or that a
+    /// `RESTORE` continues. Null for other jobs.
+    #[graphql(complexity = "100 + child_complexity")]
+    async fn restore_job(&self, context: &Context<'_>) -> Result<Option<Self>, GatewayError> {
+        if !matches!(self.kind, JobType::Restore | JobType::Undo | JobType::Compare) {
+            return Ok(None);
+        }
+        let backend = context.backend()?;
+        let subject = match backend.catalog.job_request(self.keys.job_id).await? {
+            Some(JobRequest::Undo { restore_job_id } | JobRequest::Compare { restore_job_id, .. }) => {
+                Some(restore_job_id)
+            }
+            Some(JobRequest::Restore(request)) => request.continues,
+            Some(JobRequest::Drill(_) | JobRequest::Adopt(_)) | None => None,
+        };
+        let Some(subject) = subject else { return Ok(None) };
+        let found = backend.records.load_one(subject).await?;
+        Ok(context.caller()?.visible(found).map(|record| Self::now(record, backend)))
+    }
+
+    /// What a comparison of restored rows with their backup found: of a `COMPARE`, or of a `DRILL`. Null for other jobs
+    /// and until it is made.
+    #[graphql(complexity = "2_000 + child_complexity")]
+    async fn compare_report(&self, context: &Context<'_>) -> Result<Option<CompareReport>, GatewayError> {
+        if !matches!(self.kind, JobType::Compare | JobType::Drill) {
+            return Ok(None);
+        }
+        Ok(context.backend()?.catalog.compare_report(self.keys.job_id).await?.map(Into::into))
     }
 }
 

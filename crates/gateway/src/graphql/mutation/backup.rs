@@ -1,16 +1,17 @@
-//! Making and checking backups.
+//! Making, checking and adopting backups.
 
 use super::not_negative;
 use crate::error::GatewayError;
 use crate::graphql::access::{self, ContextExt};
-use crate::graphql::model::backup::Backup;
+use crate::graphql::model::backup::{Backup, CollectionNameInput};
 use crate::graphql::model::job::Job;
+use crate::graphql::model::storage::StorageInput;
 use crate::graphql::model::verify::VerifyLevel;
 use crate::graphql::scalar::parse_id;
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
-use milvault_actors::{BackupRequest, VerifyRequest};
+use milvault_actors::{AdoptBackupRequest, BackupRequest, VerifyRequest};
 use milvault_domain::access::Action;
-use milvault_domain::backup::{BackupScope, CollectionName, CreationMethod};
+use milvault_domain::backup::{BackupScope, CreationMethod};
 
 /// Mutations of backups.
 #[derive(Default)]
@@ -43,16 +44,6 @@ pub(crate) struct BackupScopeInput {
     collections: Option<Vec<CollectionNameInput>>,
 }
 
-/// A collection by its names.
-#[derive(InputObject)]
-pub(crate) struct CollectionNameInput {
-    /// Database.
-    #[graphql(default = "default")]
-    database: String,
-    /// Collection.
-    collection: String,
-}
-
 /// A backup that was asked for, with the job that makes it.
 #[derive(SimpleObject)]
 pub(crate) struct CreateBackupPayload {
@@ -78,6 +69,28 @@ pub(crate) struct VerifyBackupPayload {
     job: Job,
 }
 
+/// A backup that milvus-backup made, to be taken over.
+#[derive(InputObject)]
+pub(crate) struct AdoptBackupInput {
+    /// The cluster that it is a backup of; it goes into that cluster's repository.
+    cluster_id: ID,
+    /// The place that holds milvus-backup's directories. It is only read.
+    storage: StorageInput,
+    /// Name of the backup's directory in it, as `foreignBackups` lists it.
+    directory: String,
+    /// Name, 1 to 64 characters; absent for the directory's.
+    name: Option<String>,
+}
+
+/// A backup that is being taken over, with the job that does it.
+#[derive(SimpleObject)]
+pub(crate) struct AdoptBackupPayload {
+    /// The backup, in status `CREATING`.
+    backup: Backup,
+    /// The job that copies it.
+    job: Job,
+}
+
 impl CreateBackupInput {
     fn check(self, created_by: String) -> Result<BackupRequest, GatewayError> {
         let scope = self.scope.map_or(Ok(BackupScope::Cluster), BackupScopeInput::check)?;
@@ -100,10 +113,8 @@ impl BackupScopeInput {
             (None, None) => Ok(BackupScope::Cluster),
             (Some(databases), None) => Ok(BackupScope::Databases(databases).normalized()?),
             (None, Some(collections)) => {
-                let names = collections
-                    .into_iter()
-                    .map(|name| CollectionName { database: name.database, collection: name.collection });
-                Ok(BackupScope::Collections(names.collect()).normalized()?)
+                let names = collections.into_iter().map(Into::into).collect();
+                Ok(BackupScope::Collections(names).normalized()?)
             }
             (Some(_), Some(_)) => {
                 Err(GatewayError::bad_field("scope", "give either `databases` or `collections`, not both"))
@@ -144,5 +155,27 @@ impl BackupMutation {
         access::backup(context, Action::ManageBackups, request.backup_id).await?;
         let job = backend.service.request_verify(request).await?;
         Ok(VerifyBackupPayload { job: Job::now(job, backend) })
+    }
+
+    /// Takes over a backup that milvus-backup made: a job copies its binlogs into the cluster's repository, and what it
+    /// shows becomes a backup like any other. Needs the right to manage clusters, because it makes the server read the
+    /// place that is named.
+    async fn adopt_backup(
+        &self,
+        context: &Context<'_>,
+        input: AdoptBackupInput,
+    ) -> Result<AdoptBackupPayload, GatewayError> {
+        let (caller, backend) = (context.caller()?, context.backend()?);
+        let cluster_id = parse_id("clusterId", &input.cluster_id)?;
+        access::cluster(context, Action::ManageClusters, cluster_id).await?;
+        let request = AdoptBackupRequest {
+            cluster_id,
+            storage: input.storage.check()?,
+            directory: input.directory,
+            name: input.name,
+            created_by: caller.principal.name.clone(),
+        };
+        let made = backend.service.adopt_backup(request).await?;
+        Ok(AdoptBackupPayload { backup: made.backup.into(), job: Job::now(made.job, backend) })
     }
 }

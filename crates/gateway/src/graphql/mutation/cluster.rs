@@ -131,7 +131,7 @@ impl ClusterMutation {
     ) -> Result<RegisterClusterPayload, GatewayError> {
         let (caller, backend) = (context.caller()?, context.backend()?);
         let wanted = input.project_id.as_ref().map(|id| parse_id("projectId", id)).transpose()?;
-        let project_id = caller.project_for(Action::ManageClusters, wanted, backend)?;
+        let project_id = caller.project_for(Action::ManageClusters, wanted)?;
         let new = input.check(project_id)?;
         access::repository(context, Action::View, new.repository_id).await?;
         let made = backend.service.register_cluster(new).await?;

@@ -1,4 +1,4 @@
-//! Registering repositories.
+//! Registering and attaching repositories.
 
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
@@ -31,6 +31,30 @@ pub(crate) struct RegisterRepositoryPayload {
     repository: Repository,
 }
 
+/// A repository to be attached.
+#[derive(InputObject)]
+pub(crate) struct AttachRepositoryInput {
+    /// Name, 1 to 64 characters, unique in the project.
+    name: String,
+    /// Project it will belong to; absent for the only one in which the key may manage repositories.
+    project_id: Option<ID>,
+    /// A place that a Milvault made into a repository.
+    storage: StorageInput,
+}
+
+/// A repository that was attached, with what was found in it.
+#[derive(SimpleObject)]
+pub(crate) struct AttachRepositoryPayload {
+    /// The repository.
+    repository: Repository,
+    /// Backups found in it.
+    found: u32,
+    /// Those of them that were not known here; they are `AVAILABLE` now.
+    added: u32,
+    /// Backups that could not be read and are left out, with the reason; past the first hundred only their number.
+    unreadable: Vec<String>,
+}
+
 #[Object]
 impl RepositoryMutation {
     /// Makes an empty place into a repository: finds out what its store can do, and writes `milvault.json`.
@@ -41,9 +65,29 @@ impl RepositoryMutation {
     ) -> Result<RegisterRepositoryPayload, GatewayError> {
         let (caller, backend) = (context.caller()?, context.backend()?);
         let wanted = input.project_id.map(|id| parse_id("projectId", &id)).transpose()?;
-        let project_id = caller.project_for(Action::ManageClusters, wanted, backend)?;
+        let project_id = caller.project_for(Action::ManageClusters, wanted)?;
         let new = NewRepository { project_id, name: input.name, storage: input.storage.check()? };
         let made = backend.service.register_repository(new).await?;
         Ok(RegisterRepositoryPayload { repository: made.into() })
+    }
+
+    /// Registers a repository that another Milvault made, or this one before its catalog was lost, and lists its
+    /// backups. Nothing in the repository is changed. One that is registered already gives `CONFLICT`.
+    async fn attach_repository(
+        &self,
+        context: &Context<'_>,
+        input: AttachRepositoryInput,
+    ) -> Result<AttachRepositoryPayload, GatewayError> {
+        let (caller, backend) = (context.caller()?, context.backend()?);
+        let wanted = input.project_id.map(|id| parse_id("projectId", &id)).transpose()?;
+        let project_id = caller.project_for(Action::ManageClusters, wanted)?;
+        let new = NewRepository { project_id, name: input.name, storage: input.storage.check()? };
+        let attached = backend.service.attach_repository(new).await?;
+        Ok(AttachRepositoryPayload {
+            repository: attached.repository.into(),
+            found: attached.found,
+            added: attached.added,
+            unreadable: attached.unreadable,
+        })
     }
 }

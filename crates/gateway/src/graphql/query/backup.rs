@@ -81,7 +81,7 @@ impl BackupQuery {
     ) -> Result<ListConnection<Backup>, GatewayError> {
         let backend = context.backend()?;
         let filter = filter.unwrap_or_default();
-        let projects = listed_projects(context, backend, filter.project_id.as_ref())?;
+        let projects = listed_projects(context, filter.project_id.as_ref())?;
         let request = page::page_request(first, after.as_deref())?;
         let hidden = projects.is_empty();
         let filter = filter.check(projects)?;

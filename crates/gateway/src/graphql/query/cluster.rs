@@ -48,7 +48,7 @@ impl ClusterQuery {
     ) -> Result<ListConnection<Cluster>, GatewayError> {
         let backend = context.backend()?;
         let filter = filter.unwrap_or_default();
-        let projects = listed_projects(context, backend, filter.project_id.as_ref())?;
+        let projects = listed_projects(context, filter.project_id.as_ref())?;
         check_search(filter.name_contains.as_deref())?;
         let request = page::page_request(first, after.as_deref())?;
         let found = if projects.is_empty() {

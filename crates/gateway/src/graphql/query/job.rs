@@ -6,11 +6,15 @@ use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::job::{Job, JobState, JobType};
 use crate::graphql::page::{self, ListConnection};
 use crate::graphql::scalar::parse_id;
+use async_graphql::resolver_utils::EnumType;
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use milvault_domain::access::Action;
 use milvault_domain::ids::ProjectId;
 use milvault_domain::ports::{JobFilter, SortKey};
+
+/// Longest text of a filter, in characters.
+const TEXT_CHARS_MAX: usize = 256;
 
 /// Queries about jobs.
 #[derive(Default)]
@@ -28,9 +32,12 @@ pub(crate) struct JobFilterInput {
     backup_id: Option<ID>,
     /// Only in these states.
     states: Option<Vec<JobState>>,
-    /// Only of this type.
-    #[graphql(name = "type")]
-    job_type: Option<JobType>,
+    /// Only of these types.
+    types: Option<Vec<JobType>>,
+    /// Only asked for by this name, as jobs show it.
+    created_by: Option<String>,
+    /// Only with this text in the description; case matters.
+    text: Option<String>,
     /// Only asked for at this time or later.
     created_from: Option<DateTime<Utc>>,
     /// Only asked for before this time.
@@ -44,10 +51,31 @@ impl JobFilterInput {
             cluster_id: self.cluster_id.map(|id| parse_id("filter.clusterId", &id)).transpose()?,
             backup_id: self.backup_id.map(|id| parse_id("filter.backupId", &id)).transpose()?,
             states: self.states.map(check_states).transpose()?,
-            job_type: self.job_type.map(Into::into),
+            job_types: self.types.map(check_types).transpose()?,
+            created_by: check_text("filter.createdBy", self.created_by)?,
+            description_contains: check_text("filter.text", self.text)?,
             created_from: self.created_from,
             created_before: self.created_before,
         })
+    }
+}
+
+fn check_types(types: Vec<JobType>) -> Result<Vec<milvault_domain::job::JobType>, GatewayError> {
+    let known = JobType::items().len();
+    if types.is_empty() || types.len() > known {
+        let rule = format!("must name 1 to {known} types; leave it out for all");
+        return Err(GatewayError::bad_field("filter.types", rule));
+    }
+    Ok(types.into_iter().map(Into::into).collect())
+}
+
+fn check_text(field: &'static str, text: Option<String>) -> Result<Option<String>, GatewayError> {
+    match text {
+        Some(text) if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX => {
+            let rule = format!("must have 1 to {TEXT_CHARS_MAX} characters; leave it out for all");
+            Err(GatewayError::bad_field(field, rule))
+        }
+        text => Ok(text),
     }
 }
 
@@ -84,7 +112,7 @@ impl JobQuery {
     ) -> Result<ListConnection<Job>, GatewayError> {
         let backend = context.backend()?;
         let filter = filter.unwrap_or_default();
-        let projects = listed_projects(context, backend, filter.project_id.as_ref())?;
+        let projects = listed_projects(context, filter.project_id.as_ref())?;
         let request = page::page_request(first, after.as_deref())?;
         let hidden = projects.is_empty();
         let filter = filter.check(projects)?;

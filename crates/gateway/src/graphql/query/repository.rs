@@ -46,7 +46,7 @@ impl RepositoryQuery {
     ) -> Result<ListConnection<Repository>, GatewayError> {
         let backend = context.backend()?;
         let filter = filter.unwrap_or_default();
-        let projects = listed_projects(context, backend, filter.project_id.as_ref())?;
+        let projects = listed_projects(context, filter.project_id.as_ref())?;
         let request = page::page_request(first, after.as_deref())?;
         let found = if projects.is_empty() {
             empty_page()

@@ -14,6 +14,6 @@ pub(crate) struct ViewerQuery;
 impl ViewerQuery {
     /// Who is asking: the API key and its rights.
     async fn viewer(&self, context: &Context<'_>) -> Result<Viewer, GatewayError> {
-        Ok(Viewer::new(context.caller()?, context.backend()?))
+        Ok(Viewer::new(context.caller()?))
     }
 }

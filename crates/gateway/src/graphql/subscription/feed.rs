@@ -8,7 +8,7 @@ use crate::graphql::model::job::Job;
 use futures::Stream;
 use futures::stream;
 use milvault_actors::JobChange;
-use milvault_domain::ids::{ClusterId, JobId};
+use milvault_domain::ids::{ClusterId, JobId, ProjectId};
 use milvault_domain::job as domain;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -96,12 +96,13 @@ impl JobFeed {
     }
 }
 
-/// All jobs of a cluster, or of all that the caller sees.
+/// All jobs of a cluster, of a project, or of all that the caller sees.
 pub(super) struct ClusterFeed {
     backend: Arc<Backend>,
     changes: Receiver<JobChange>,
     caller: Caller,
     cluster_id: Option<ClusterId>,
+    project_id: Option<ProjectId>,
     /// Jobs to give next, each once.
     waiting: VecDeque<JobId>,
     /// Jobs given that had not ended: if news are missed, these are looked at again. As many as jobs are open.
@@ -116,12 +117,14 @@ impl ClusterFeed {
         changes: Receiver<JobChange>,
         caller: Caller,
         cluster_id: Option<ClusterId>,
+        project_id: Option<ProjectId>,
     ) -> Self {
         Self {
             backend,
             changes,
             caller,
             cluster_id,
+            project_id,
             waiting: VecDeque::new(),
             open: BTreeSet::new(),
             begun: false,
@@ -176,7 +179,7 @@ impl ClusterFeed {
             return self.enqueue_open().await;
         };
         for change in changes {
-            if self.concerns(change.cluster_id) && self.caller.sees(change.project_id) {
+            if self.concerns(change.cluster_id, change.project_id) && self.caller.sees(change.project_id) {
                 self.enqueue(change.job_id);
             }
         }
@@ -185,15 +188,16 @@ impl ClusterFeed {
 
     async fn enqueue_open(&mut self) -> Result<(), GatewayError> {
         for job in self.backend.catalog.open_jobs().await? {
-            if self.concerns(job.cluster_id) && self.caller.sees(job.project_id) {
+            if self.concerns(job.cluster_id, job.project_id) && self.caller.sees(job.project_id) {
                 self.enqueue(job.id);
             }
         }
         Ok(())
     }
 
-    fn concerns(&self, cluster_id: ClusterId) -> bool {
+    fn concerns(&self, cluster_id: ClusterId, project_id: ProjectId) -> bool {
         self.cluster_id.is_none_or(|wanted| wanted == cluster_id)
+            && self.project_id.is_none_or(|wanted| wanted == project_id)
     }
 
     fn enqueue(&mut self, job_id: JobId) {

@@ -8,7 +8,7 @@ use crate::graphql::scalar::parse_id;
 use async_graphql::{Context, ID, Subscription};
 use futures::Stream;
 use milvault_domain::access::Action;
-use milvault_domain::ids::{ClusterId, JobId};
+use milvault_domain::ids::{ClusterId, JobId, ProjectId};
 use std::sync::Arc;
 
 /// Subscriptions to jobs.
@@ -33,12 +33,13 @@ impl JobSubscription {
         Ok(JobFeed::new(backend, changes, first).into_stream())
     }
 
-    /// All jobs of a cluster, or of every project that the caller sees: first those that have not ended, then every job
+    /// All jobs of a cluster, of a project, or of every project that the caller sees: first those that have not ended, then every job
     /// after each of its changes. Does not end by itself.
     async fn job_updates(
         &self,
         context: &Context<'_>,
         #[graphql(desc = "Only of this cluster.")] cluster_id: Option<ID>,
+        #[graphql(desc = "Only of this project.")] project_id: Option<ID>,
     ) -> Result<impl Stream<Item = Result<Job, GatewayError>>, GatewayError> {
         let caller = context.caller()?.clone();
         let backend = Arc::clone(context.backend()?);
@@ -46,7 +47,11 @@ impl JobSubscription {
         if let Some(cluster_id) = cluster_id {
             access::cluster(context, Action::View, cluster_id).await?;
         }
+        let project_id: Option<ProjectId> = project_id.map(|id| parse_id("projectId", &id)).transpose()?;
+        if let Some(project_id) = project_id.filter(|project_id| !caller.sees(*project_id)) {
+            return Err(GatewayError::not_found("project", project_id));
+        }
         let changes = backend.service.changes();
-        Ok(ClusterFeed::new(backend, changes, caller, cluster_id).into_stream())
+        Ok(ClusterFeed::new(backend, changes, caller, cluster_id, project_id).into_stream())
     }
 }

@@ -1,5 +1,6 @@
 //! What one WebSocket knows: who is there, whether his key still holds, and how much he has under way.
 
+use crate::audit::RemoteAddress;
 use crate::auth::{Caller, authenticate, key_in_payload};
 use crate::error::GatewayError;
 use crate::graphql::{complete_errors, error_response};
@@ -26,6 +27,7 @@ pub(super) struct Session {
     request_id: RequestId,
     /// The key of the upgrade request, for clients that can set headers.
     header_key: Option<String>,
+    remote: RemoteAddress,
     admitted: OnceLock<Admitted>,
     refused: OnceLock<GatewayError>,
     revoked: CancellationToken,
@@ -44,12 +46,18 @@ struct Admitted {
 }
 
 impl Session {
-    pub(super) fn new(gateway: Arc<Gateway>, request_id: RequestId, header_key: Option<String>) -> Self {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        request_id: RequestId,
+        header_key: Option<String>,
+        remote: RemoteAddress,
+    ) -> Self {
         let operations_max = gateway.limits.subscriptions_per_socket_max;
         Self {
             gateway,
             request_id,
             header_key,
+            remote,
             admitted: OnceLock::new(),
             refused: OnceLock::new(),
             revoked: CancellationToken::new(),
@@ -84,8 +92,9 @@ impl Session {
 
     async fn admit(&self, payload: &serde_json::Value) -> Result<Admitted, GatewayError> {
         let key_text = key_in_payload(payload).or(self.header_key.as_deref());
-        let caller =
-            authenticate(self.gateway.catalog.as_ref(), self.gateway.clock.as_ref(), key_text).await?;
+        let caller = authenticate(self.gateway.catalog.as_ref(), self.gateway.clock.as_ref(), key_text)
+            .await
+            .inspect_err(|error| self.gateway.refused.note(self.remote.0, error))?;
         let place = self.gateway.sockets.admit(caller.principal.api_key_id).ok_or_else(|| {
             GatewayError::Busy { message: String::from("this API key has all the WebSockets it may have") }
         })?;
@@ -143,7 +152,9 @@ impl Session {
             }
             (Some(admitted), Ok(operation)) => {
                 let caller = admitted.caller.clone();
-                let events = self.gateway.executor.stream(request, caller, request_id.clone());
+                self.gateway.key_uses.note(caller.principal.api_key_id, self.gateway.clock.now());
+                let events =
+                    self.gateway.executor.stream(request.data(self.remote), caller, request_id.clone());
                 self.until_revoked(events, request_id)
                     .map(move |event| {
                         let _held = &operation;

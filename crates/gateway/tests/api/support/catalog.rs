@@ -5,15 +5,21 @@ use chrono::{DateTime, Utc};
 use milvault_domain::access::ApiKey;
 use milvault_domain::backup::{Backup, BackupFacts, BackupStatus};
 use milvault_domain::cluster::Cluster;
-use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
+use milvault_domain::ids::{BackupId, ClusterId, JobId, ProjectId, RepositoryId};
 use milvault_domain::job::{Job, JobEvent, JobPhase, JobState};
+use milvault_domain::job_request::JobRequest;
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
-    BackupFilter, Catalog, ClusterFilter, ClusterRemoval, InsertOutcome, JobFilter, NewBackup, Page,
-    PageRequest, PortError, PortErrorKind, PortResult, RepositoryFilter, Tenancy, VerifyReport,
+    BackupFilter, Catalog, ClusterFilter, ClusterRemoval, FoundBackup, InsertJobOutcome, InsertOutcome,
+    JobFilter, NewBackup, NewJob, Page, PageRequest, PortError, PortErrorKind, PortResult, RepositoryFilter,
+    Tenancy, VerifyReport,
 };
 use milvault_domain::progress::Progress;
 use milvault_domain::repository::Repository;
+use milvault_domain::restore::{CompareReport, Restore, RestorePlan, RestoredCollection};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 /// What reads of single clusters do.
@@ -31,9 +37,19 @@ pub(crate) struct TestCatalog {
     pub(crate) inner: Arc<dyn Catalog>,
     pub(crate) keys: Mutex<Vec<ApiKey>>,
     pub(crate) trouble: Mutex<Trouble>,
+    /// Transactions that recorded uses of keys.
+    pub(crate) key_use_batches: AtomicU64,
+    /// Whether nothing can be added to the audit log.
+    pub(crate) audit_fails: AtomicBool,
+    /// Clusters and backups, by the printed id, that are told to be in this project instead of their own.
+    pub(crate) elsewhere: Mutex<HashMap<String, ProjectId>>,
 }
 
 impl TestCatalog {
+    fn elsewhere(&self, id: &impl ToString) -> Option<ProjectId> {
+        self.elsewhere.lock().unwrap().get(&id.to_string()).copied()
+    }
+
     async fn meet_trouble(&self) -> PortResult<()> {
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
@@ -67,7 +83,19 @@ macro_rules! delegate {
 
             async fn cluster(&self, cluster_id: ClusterId) -> PortResult<Option<Cluster>> {
                 self.meet_trouble().await?;
-                self.inner.cluster(cluster_id).await
+                let mut found = self.inner.cluster(cluster_id).await?;
+                if let (Some(cluster), Some(project_id)) = (&mut found, self.elsewhere(&cluster_id)) {
+                    cluster.project_id = project_id;
+                }
+                Ok(found)
+            }
+
+            async fn backup(&self, backup_id: BackupId) -> PortResult<Option<Backup>> {
+                let mut found = self.inner.backup(backup_id).await?;
+                if let (Some(backup), Some(project_id)) = (&mut found, self.elsewhere(&backup_id)) {
+                    backup.project_id = project_id;
+                }
+                Ok(found)
             }
 
             $(async fn $name(&self, $($argument: $kind),*) -> $answer {
@@ -89,7 +117,17 @@ delegate! {
     repositories(filter: &RepositoryFilter, page: PageRequest) -> PortResult<Page<Repository>>;
     insert_backup(new: &NewBackup) -> PortResult<InsertOutcome>;
     insert_job(job: &Job) -> PortResult<()>;
-    backup(backup_id: BackupId) -> PortResult<Option<Backup>>;
+    insert_requested_job(new: &NewJob) -> PortResult<InsertJobOutcome>;
+    job_request(job_id: JobId) -> PortResult<Option<JobRequest>>;
+    save_restore_plan(job_id: JobId, plan: &RestorePlan, collections: &[RestoredCollection]) -> PortResult<()>;
+    save_restored_collection(job_id: JobId, position: u32, collection: &RestoredCollection) -> PortResult<()>;
+    restore(job_id: JobId) -> PortResult<Option<Restore>>;
+    complete_restore(job_id: JobId, warnings: &[String], progress: Progress, now: DateTime<Utc>)
+        -> PortResult<Job>;
+    save_compare_report(job_id: JobId, report: &CompareReport) -> PortResult<()>;
+    complete_compare(job_id: JobId, progress: Progress, now: DateTime<Utc>) -> PortResult<Job>;
+    compare_report(job_id: JobId) -> PortResult<Option<CompareReport>>;
+    insert_found_backups(found: &[FoundBackup]) -> PortResult<u32>;
     backup_contents(backup_id: BackupId) -> PortResult<Option<Cut>>;
     backups(filter: &BackupFilter, page: PageRequest) -> PortResult<Page<Backup>>;
     newest_backups(cluster_id: ClusterId, repository_id: RepositoryId, status: BackupStatus, limit: u32)

@@ -1,7 +1,11 @@
 //! A running API with a client.
 
+mod audit;
 pub(crate) mod catalog;
+pub(crate) mod identity;
+mod lifecycle;
 pub(crate) mod pretended;
+mod schedules;
 pub(crate) mod socket;
 
 use axum::body::{Body, to_bytes};
@@ -14,10 +18,10 @@ use milvault_domain::access::{ApiKey, Role, RoleGrant};
 use milvault_domain::ids::{ApiKeyId, OrganizationId, ProjectId};
 use milvault_domain::ports::{Clock, IdSource, Tenancy};
 use milvault_gateway::{GatewayLimits, GatewayState, hash_api_key, new_api_key_text, router};
-use pretended::{Outside, PretendedMilvus, PretendedStores};
+use pretended::{Outside, PretendedBinlogs, PretendedMilvus, PretendedStores};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -25,7 +29,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 /// A clock that tests move; it ticks a little with every look, so that rows differ.
-pub(crate) struct TestClock(Mutex<DateTime<Utc>>);
+pub(crate) struct TestClock(pub(crate) Mutex<DateTime<Utc>>);
 
 impl TestClock {
     pub(crate) fn advance(&self, by: TimeDelta) {
@@ -99,8 +103,14 @@ impl Api {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
         let inner = milvault_catalog::open(&url, Sealer::from_key_bytes([7; 32])).await.unwrap();
-        let catalog =
-            Arc::new(TestCatalog { inner, keys: Mutex::default(), trouble: Mutex::new(Trouble::None) });
+        let catalog = Arc::new(TestCatalog {
+            inner,
+            keys: Mutex::default(),
+            trouble: Mutex::new(Trouble::None),
+            key_use_batches: AtomicU64::default(),
+            audit_fails: AtomicBool::new(false),
+            elsewhere: Mutex::default(),
+        });
         let clock = Arc::new(TestClock(Mutex::new(DateTime::from_timestamp(1_750_000_000, 0).unwrap())));
         let id = |number| Uuid::from_u128(number);
         let proposed = Tenancy {
@@ -118,12 +128,15 @@ impl Api {
             catalog: Arc::clone(&catalog) as _,
             stores: Arc::new(PretendedStores(Arc::clone(&outside))),
             milvus: Arc::new(PretendedMilvus(Arc::clone(&outside))),
+            binlogs: Arc::new(PretendedBinlogs),
             clock: Arc::clone(&clock) as _,
             ids: Arc::new(TestIds(AtomicU64::new(1))),
         };
         let settings = Settings {
             shutdown_grace: Duration::from_millis(50),
             progress_interval: Duration::from_millis(5),
+            poll_interval_min: Duration::from_millis(2),
+            poll_interval_max: Duration::from_millis(10),
             ..Settings::default()
         };
         let (service, runtime) = start(deps, settings).await.unwrap();
@@ -131,7 +144,7 @@ impl Api {
             catalog: Arc::clone(&catalog) as _,
             service,
             clock: Arc::clone(&clock) as _,
-            tenancy: tenancy.clone(),
+            organization_id: tenancy.organization_id,
             limits,
             metrics_render: Arc::new(|| String::from("milvault_up 1\n")),
             graphiql: true,
@@ -224,10 +237,14 @@ impl Api {
     }
 
     pub(crate) async fn register_cluster(&self, name: &str, repository_id: &str) -> String {
+        self.register_cluster_at("http://milvus:19530", name, repository_id).await
+    }
+
+    pub(crate) async fn register_cluster_at(&self, uri: &str, name: &str, repository_id: &str) -> String {
         let query =
             "mutation($input: RegisterClusterInput!) { registerCluster(input: $input) { cluster { id } } }";
         let input = json!({
-            "name": name, "uri": "http://milvus:19530", "repositoryId": repository_id,
+            "name": name, "uri": uri, "repositoryId": repository_id,
             "storage": {"local": {"path": "/milvus"}},
         });
         let data = self.ask(query, json!({"input": input})).await.data();
@@ -269,6 +286,7 @@ fn api_key(number: u64, name: &str, text: &str, grants: Vec<RoleGrant>, now: Dat
         organization_id: OrganizationId::from_uuid(Uuid::from_u128(1)),
         name: name.to_owned(),
         secret_hash: hash_api_key(text),
+        user: None,
         grants,
         created_at: now,
         expires_at: None,

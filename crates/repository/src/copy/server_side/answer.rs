@@ -33,7 +33,7 @@ struct Body {
 
 /// A copy that was not made.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     kind: PortErrorKind,
     reason: String,
 }
@@ -75,6 +75,11 @@ impl Refusal {
         Self { kind: PortErrorKind::Unavailable, reason: reason.to_owned() }
     }
 
+    /// What this store cannot do.
+    pub(super) fn unsupported(reason: &str) -> Self {
+        Self { kind: PortErrorKind::Unsupported, reason: reason.to_owned() }
+    }
+
     /// No answer.
     pub(super) fn unreachable(error: &HttpError) -> Self {
         Self { kind: PortErrorKind::Unavailable, reason: format!("the store cannot be reached: {error}") }
@@ -103,6 +108,16 @@ impl Refusal {
         Self { kind, reason }
     }
 
+    /// What kind of failure it is.
+    pub(crate) const fn kind(&self) -> PortErrorKind {
+        self.kind
+    }
+
+    /// What the store said.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Whether the same request may succeed later.
     pub(super) fn may_pass(&self) -> bool {
         self.kind == PortErrorKind::Unavailable
@@ -116,7 +131,7 @@ impl Refusal {
     /// The failure of copying this object.
     pub(super) fn into_port_error(self, source: &SourceObject) -> PortError {
         match self.kind {
-            PortErrorKind::NotFound => gone(source),
+            PortErrorKind::NotFound => gone(&source.key),
             PortErrorKind::Changed => changed(source),
             kind => PortError::new(kind, format!("the store did not copy `{}`: {}", source.key, self.reason)),
         }

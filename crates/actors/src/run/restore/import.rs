@@ -1,0 +1,178 @@
+//! Staging and importing the rows of one collection: while one group of objects is imported, the next is staged.
+
+use super::Restoring;
+use super::groups::{DeleteSegments, GroupDeletes, ImportGroup, group_objects};
+use super::meter::GroupMeter;
+use super::place::{Place, shown};
+use super::poll::Polls;
+use crate::telemetry;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use milvault_domain::milvus::CollectionCut;
+use milvault_domain::object::StoredObject;
+use milvault_domain::ports::{ImportRequest, ImportState, PortError, PortErrorKind, PortResult};
+use milvault_domain::progress::ProgressCounters;
+use milvault_domain::restore::staging_directory;
+use tokio::time::interval;
+
+/// Groups that are staged or imported at once, of all collections together: what a server that works on a few imports
+/// at a time keeps busy with, and the limit of the space that staged files take.
+pub(super) const GROUPS_MAX: usize = 32;
+
+/// Brings the rows of all chosen partitions into the working collection.
+pub(super) async fn import_rows(
+    job: &Restoring<'_>,
+    place: &Place<'_>,
+    collection: &CollectionCut,
+    objects: &[StoredObject],
+) -> PortResult<()> {
+    let servers = DeleteSegments {
+        at_source: job.cut.server.capabilities.l0_segments,
+        at_target: job.target.milvus.server().capabilities.l0_segments,
+    };
+    let groups = group_objects(collection, &place.plan.partitions, objects, servers)?;
+    let mut imports = Vec::with_capacity(groups.len());
+    for (number, group) in groups.into_iter().enumerate() {
+        // Boxed: the compiler cannot see otherwise that the stream may move between threads.
+        imports.push(import_group(job, place, number, group).boxed());
+    }
+    futures::stream::iter(imports).buffer_unordered(GROUPS_MAX).try_collect::<()>().await
+}
+
+/// Directory of a collection's staged files below the target's storage root.
+pub(super) fn directory_of(place: &Place<'_>) -> String {
+    format!("{}/{}", staging_directory(place.job_id), place.position)
+}
+
+async fn import_group(
+    job: &Restoring<'_>,
+    place: &Place<'_>,
+    number: usize,
+    group: ImportGroup,
+) -> PortResult<()> {
+    let _slot = acquire(&job.group_slots).await?;
+    let directory = format!("{}/{number}", directory_of(place));
+    let meter = GroupMeter::new(&job.run.live.counters, group.own_objects, group.own_bytes);
+    stage(job, &group, &directory, &meter)
+        .await
+        .map_err(|error| error.context(format!("stage the files of partition `{}`", group.partition)))?;
+    let request = import_request(job, place, &group, &directory);
+    let import_ids = job
+        .target
+        .import(request)
+        .await
+        .map_err(|error| error.context(format!("import into partition `{}`", group.partition)))?;
+    job.stall.moved();
+    for import_id in import_ids {
+        wait_for(job, place, &group, import_id, &meter).await?;
+    }
+    meter.complete();
+    metrics::counter!(telemetry::RESTORED_BYTES).increment(group.own_bytes);
+    // Their space is needed by the next group. What cannot be removed now is removed with the whole directory.
+    if let Err(error) = job.stager.remove(&directory).await {
+        tracing::warn!(%directory, %error, "staged files stay until the restore ends");
+    }
+    Ok(())
+}
+
+async fn stage(
+    job: &Restoring<'_>,
+    group: &ImportGroup,
+    directory: &str,
+    meter: &GroupMeter<'_>,
+) -> PortResult<()> {
+    let _slot = acquire(&job.staging_slots).await?;
+    let counters = ProgressCounters::default();
+    let settings = &job.run.core.settings;
+    let retry = job.run.retry().only_unavailable();
+    let staging = retry.run("stage objects", || job.stager.stage(&group.objects, directory, &counters));
+    let watching = async {
+        let mut ticks = interval(settings.progress_interval);
+        loop {
+            ticks.tick().await;
+            meter.staged(counters.snapshot());
+        }
+    };
+    let staged = tokio::select! {
+        biased;
+        staged = staging => staged,
+        () = watching => Ok(()),
+    };
+    staged?;
+    meter.staged(counters.snapshot());
+    job.stall.moved();
+    Ok(())
+}
+
+fn import_request(
+    job: &Restoring<'_>,
+    place: &Place<'_>,
+    group: &ImportGroup,
+    directory: &str,
+) -> ImportRequest {
+    let (collection, partition) = (place.plan.source_collection_id, group.partition_id);
+    let path = |below: String| {
+        let path = job.stager.import_path(&format!("{directory}/{below}"));
+        // Without the slash Milvus would take it for the beginning of a name.
+        format!("{}/", path.trim_end_matches('/'))
+    };
+    ImportRequest {
+        name: place.working_name(),
+        partition: group.partition.clone(),
+        insert_path: path(format!("insert_log/{collection}/{partition}")),
+        delta_path: match group.deletes {
+            GroupDeletes::None => None,
+            GroupDeletes::OfPartition => Some(path(format!("delta_log/{collection}/{partition}"))),
+            GroupDeletes::OfCollection => Some(path(format!("delta_log/{collection}"))),
+        },
+        cut_at_ms: job.plan.cut_at_ms,
+    }
+}
+
+async fn wait_for(
+    job: &Restoring<'_>,
+    place: &Place<'_>,
+    group: &ImportGroup,
+    import_id: i64,
+    meter: &GroupMeter<'_>,
+) -> PortResult<()> {
+    let settings = &job.run.core.settings;
+    let what = || {
+        let name = shown(&place.plan.target);
+        format!("import {import_id} into partition `{}` of {name}", group.partition)
+    };
+    let mut polls = Polls::new(settings);
+    let mut last = None;
+    loop {
+        let look = || job.target.milvus.import_progress(import_id);
+        let progress = job.target.repeat("look at an import", look).await.map_err(|e| e.context(what()))?;
+        match &progress.state {
+            ImportState::Completed => return Ok(()),
+            ImportState::Failed(reason) => {
+                let message = format!("{} failed in the target's Milvus: {reason}", what());
+                return Err(PortError::new(PortErrorKind::Internal, message));
+            }
+            ImportState::Running => meter.imported(progress.percent),
+        }
+        if last.replace((progress.percent, progress.row_count))
+            != Some((progress.percent, progress.row_count))
+        {
+            job.stall.moved();
+        }
+        if job.stall.still_for() >= settings.import_stall_max {
+            let message = format!(
+                "{} has made no progress for {} s; look at the data nodes of the target",
+                what(),
+                settings.import_stall_max.as_secs()
+            );
+            return Err(PortError::new(PortErrorKind::Internal, message));
+        }
+        polls.pause().await;
+    }
+}
+
+/// Waits for a slot.
+pub(super) async fn acquire(slots: &tokio::sync::Semaphore) -> PortResult<tokio::sync::SemaphorePermit<'_>> {
+    slots.acquire().await.map_err(|error| {
+        PortError::with_source(PortErrorKind::Internal, "the slots of a restore are gone", error)
+    })
+}

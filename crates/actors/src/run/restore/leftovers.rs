@@ -1,0 +1,141 @@
+//! Removing what a restore or drill that was stopped has left behind. Goes by the catalog and by the names and ids of
+//! the target alone, so it does not matter which process began the restore or how it ended.
+
+use super::place::Place;
+use super::planning::{cluster_in_service, missing};
+use super::target::Target;
+use crate::core::Core;
+use crate::retry::Retry;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use milvault_domain::cluster::Cluster;
+use milvault_domain::ids::JobId;
+use milvault_domain::job::{Job, JobType};
+use milvault_domain::ports::PortResult;
+use milvault_domain::restore::{Restore, RestorePlan, RestoreStep, staging_directory};
+use std::sync::Arc;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+/// Part of the time for a clean-up that calls of the stopped work may take to end.
+const UNDIVIDED_TIME_SHARE: u32 = 4;
+/// Collections that are looked after at once.
+const WIDTH: usize = 8;
+
+/// Whether a stopped job of this type leaves something at its target.
+pub(crate) const fn leaves_traces(job_type: JobType) -> bool {
+    match job_type {
+        JobType::Restore | JobType::Drill => true,
+        JobType::Backup
+        | JobType::Verify
+        | JobType::Undo
+        | JobType::Compare
+        | JobType::Adopt
+        | JobType::Delete
+        | JobType::Sweep => false,
+    }
+}
+
+/// Removes the unfinished collections and the staged files of a job that nobody works on any more. Collections that
+/// are done stay. `undivided` counts calls of the stopped work that are still on their way.
+pub(crate) async fn clean_up(
+    core: &Core,
+    job: &Job,
+    undivided: &TaskTracker,
+    reason: &str,
+) -> PortResult<()> {
+    wait_for_calls(core, undivided).await;
+    let catalog = &core.deps.catalog;
+    let find = || catalog.restore(job.id);
+    let restore = Retry::of(&core.settings).run("look up the restore", find).await?;
+    // Nothing was touched before there was a plan.
+    let Some(restore) = restore.filter(|restore| restore.plan.is_some()) else { return Ok(()) };
+    let cluster = cluster_in_service(core, restore.request.target_cluster_id).await?;
+    let at_target = async {
+        let target = Target::connect(core, &cluster, &TaskTracker::new()).await?;
+        take_away_unfinished(core, &target, job.id, &restore, reason).await
+    };
+    // Neither has to wait for the other, nor is kept from it when the other's server is away.
+    let (taken_away, removed) =
+        futures::join!(at_target.boxed(), remove_staged_of(core, job.id, &restore, &cluster).boxed());
+    taken_away.and(removed)
+}
+
+/// Waits for the calls of stopped work that are still on their way: what they do must not happen behind the back of
+/// whoever takes the job up next. One that never ends keeps nobody waiting for ever.
+pub(crate) async fn wait_for_calls(core: &Core, undivided: &TaskTracker) {
+    undivided.close();
+    if timeout(core.settings.cleanup_time_max / UNDIVIDED_TIME_SHARE, undivided.wait()).await.is_err() {
+        tracing::warn!("a call to the target does not end; nobody waits for it any longer");
+    }
+}
+
+/// Removes the collections that a restore has begun and not finished, puts back what had to give way for them, and drops
+/// the databases it created if they are empty.
+pub(crate) async fn take_away_unfinished(
+    core: &Core,
+    target: &Target,
+    job_id: JobId,
+    restore: &Restore,
+    reason: &str,
+) -> PortResult<()> {
+    let Some(plan) = &restore.plan else { return Ok(()) };
+    let mut work = Vec::new();
+    for (position, (collection, state)) in plan.collections.iter().zip(&restore.collections).enumerate() {
+        let begun = match state.step {
+            RestoreStep::Created | RestoreStep::Compared => true,
+            // It may have been created without a record.
+            RestoreStep::Waiting => false,
+            RestoreStep::Done | RestoreStep::Skipped | RestoreStep::Failed | RestoreStep::Undone => continue,
+        };
+        let place = Place { core, target, job_id, position, plan: collection };
+        let mut state = state.clone();
+        work.push(
+            async move {
+                let warnings = place.take_away(&mut state).await?;
+                if !begun {
+                    return Ok(());
+                }
+                state.step = RestoreStep::Failed;
+                state.failure = Some(reason.to_owned());
+                state.warnings.extend(warnings);
+                place.save(&state).await
+            }
+            .boxed(),
+        );
+    }
+    futures::stream::iter(work).buffer_unordered(WIDTH).try_collect::<()>().await?;
+    remove_databases(target, plan).await
+}
+
+/// Drops the databases that a restore created, as far as they are empty.
+pub(crate) async fn remove_databases(target: &Target, plan: &RestorePlan) -> PortResult<()> {
+    for database in plan.databases.iter().filter(|database| database.create) {
+        let drop_it = || target.milvus.drop_empty_database(&database.name);
+        target.repeat("drop an empty database", drop_it).await?;
+    }
+    Ok(())
+}
+
+/// Removes the staged files of a restore.
+pub(crate) async fn remove_staged_of(
+    core: &Core,
+    job_id: JobId,
+    restore: &Restore,
+    cluster: &Cluster,
+) -> PortResult<()> {
+    let (deps, retry) = (&core.deps, Retry::of(&core.settings));
+    let backup_id = restore.request.backup_id;
+    let backup = retry.run("look up the backup", || deps.catalog.backup(backup_id)).await?;
+    let backup = backup.ok_or_else(|| missing(format!("backup {backup_id} is not in the catalog")))?;
+    let id = backup.repository_id;
+    let row = retry.run("look up the repository", || deps.catalog.repository(id)).await?;
+    let row = row.ok_or_else(|| missing(format!("repository {id} is not registered")))?;
+    let open = || deps.stores.open_repository(row.id, &row.storage, row.capabilities);
+    let repository = retry.run("open the repository", open).await?;
+    let open = || deps.stores.open_stager(Arc::clone(&repository), &cluster.storage, None);
+    let stager = retry.run("open the target's storage", open).await?;
+    let directory = staging_directory(job_id);
+    let removed = retry.run("remove staged files", || stager.remove(&directory)).await?;
+    tracing::info!(removed, "the staged files of a stopped restore are removed");
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Cancelling a restore: it stops soon, and leaves what is done and nothing else.
+
+use super::cut_off::{all_points, begin_and_hang};
+use super::stage::{Stage, cities};
+use crate::support::bounded;
+use crate::support::fakes::gates::Act;
+use futures::StreamExt;
+use milvault_domain::job::JobState;
+use milvault_domain::restore::RestoreStep;
+
+#[tokio::test]
+async fn a_restore_that_hangs_in_any_call_is_canceled_and_cleaned_up_after() {
+    // What hangs there is the request, or the job has ended.
+    let others = ["insert_requested_job", "inserted_requested_job", "transition_job", "completed_restore"];
+    let points = all_points().await.into_iter().filter(|(point, _)| !others.contains(point));
+    // Side by side, because a clean-up waits a while for a call that hangs.
+    let canceled = points.map(|(point, number)| bounded(cancel_at(point, number)));
+    futures::stream::iter(canceled).buffer_unordered(8).collect::<()>().await;
+}
+
+async fn cancel_at(point: &'static str, number: usize) {
+    let context = format!("{point} {number}");
+    let (stage, server) = Stage::new().await;
+    let old_id = stage.occupy();
+    let job_id = begin_and_hang(&stage, &server, point, number).await;
+    let job = server.service.cancel_job(job_id).await.unwrap();
+    assert!(matches!(job.state, JobState::Canceling | JobState::Canceled), "{context}: {job:?}");
+    let job = server.ended(job_id).await;
+    assert_eq!(job.state, JobState::Canceled, "{context}");
+
+    let restore = stage.restore_row(job_id);
+    let names = stage.target.collection_names();
+    let old_name = stage.name_of(old_id);
+    let done = |position: usize| {
+        restore.collections.get(position).is_some_and(|state| state.step == RestoreStep::Done)
+    };
+    for (position, name) in [(1, "shop.customers"), (2, "shop.orders")] {
+        assert_eq!(names.contains(&name.to_owned()), done(position), "{context}: {names:?}");
+    }
+    if done(0) {
+        assert_eq!(stage.seen()["default.cities"], stage.wanted()["default.cities"], "{context}");
+    } else {
+        assert_eq!(old_name, Some(cities()), "{context}");
+        assert!(stage.seen()["default.cities"].aliases.contains(&"towns".to_owned()), "{context}");
+    }
+    let left: Vec<&String> = names.iter().filter(|name| name.contains("milvault")).collect();
+    let is_kept = done(0) && old_name.is_some();
+    assert_eq!(left.len(), usize::from(is_kept), "{context}: {left:?}");
+    assert_eq!(stage.target.staged(), Vec::<String>::new(), "{context}");
+}
+
+#[tokio::test]
+async fn what_is_done_stays_and_the_rest_can_be_resumed() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        // Two of the three get through.
+        let points = ["rename_collection"];
+        for point in points {
+            stage.world.gates.once(point, Act::Pass);
+            stage.world.gates.once(point, Act::Pass);
+            stage.world.gates.once(point, Act::Hang);
+        }
+        let job_id = stage.begin(&server, stage.request()).await;
+        stage.world.gates.reached("saved_restored_collection", 8).await;
+        stage.world.gates.reached("rename_collection", 3).await;
+        server.service.cancel_job(job_id).await.unwrap();
+        assert_eq!(server.ended(job_id).await.state, JobState::Canceled);
+        let steps = stage.steps(job_id);
+        assert_eq!(steps.iter().filter(|step| **step == RestoreStep::Done).count(), 2, "{steps:?}");
+        let failed = stage.restore_row(job_id).collections.into_iter().find_map(|state| state.failure);
+        assert!(failed.unwrap().contains("canceled"));
+        stage.assert_tidy("canceled");
+
+        let next = server.service.resume_restore(job_id, "tester".to_owned()).await.unwrap();
+        assert_eq!(server.ended(next.id).await.state, JobState::Successful);
+        assert_eq!(stage.seen(), stage.wanted());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_the_clean_up_goes_on_with_it_at_the_next_start() {
+    for point in ["drop_collection", "dropped_collection", "saved_restored_collection", "unstage", "unstaged"]
+    {
+        bounded(async {
+            let (stage, server) = Stage::new().await;
+            let old_id = stage.occupy();
+            let job_id = begin_and_hang(&stage, &server, "import_progress", 3).await;
+            let before = stage.world.gates.calls(point);
+            stage.world.gates.always(point, Act::Hang);
+            server.service.cancel_job(job_id).await.unwrap();
+            stage.world.gates.reached(point, before + 1).await;
+            server.kill().await;
+            assert_eq!(stage.world.job(job_id).state, JobState::Canceling, "{point}");
+            stage.world.gates.clear(point);
+            stage.world.gates.clear("import_progress");
+
+            let server = stage.world.start().await;
+            let job = server.ended(job_id).await;
+            assert_eq!((job.state, job.attempt), (JobState::Canceled, 1), "{point}");
+            assert_eq!(stage.target.collection_names(), ["default.cities"], "{point}");
+            assert_eq!(stage.name_of(old_id), Some(cities()), "{point}");
+            stage.assert_tidy(point);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_in_the_clean_up_leaves_it_to_the_next_start() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        let job_id = begin_and_hang(&stage, &server, "flush", 1).await;
+        stage.world.gates.always("unstage", Act::Hang);
+        server.service.cancel_job(job_id).await.unwrap();
+        let before = stage.world.gates.calls("unstage");
+        stage.world.gates.reached("unstage", before.max(1)).await;
+        server.shutdown().await;
+        assert_eq!(stage.world.job(job_id).state, JobState::Canceling);
+        stage.world.gates.clear("unstage");
+        let server = stage.world.start().await;
+        assert_eq!(server.ended(job_id).await.state, JobState::Canceled);
+        stage.assert_tidy("the end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_parked_restore_that_is_canceled_is_cleaned_up_after() {
+    use milvault_domain::ports::PortErrorKind;
+    bounded(async {
+        let (mut stage, server) = Stage::new().await;
+        server.shutdown().await;
+        // Nobody takes it up again by himself.
+        stage.world.settings.reconcile_interval = std::time::Duration::from_hours(1);
+        let server = stage.world.start().await;
+        stage.world.gates.always("flush", Act::Fail(PortErrorKind::Unavailable, "nobody answers"));
+        let job_id = stage.begin(&server, stage.request()).await;
+        stage.world.gates.reached("flush", 1).await;
+        server.wait_for(job_id, &[JobState::Pending]).await;
+        while server.service.live(job_id).is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!stage.target.collection_names().is_empty());
+
+        stage.world.gates.clear("flush");
+        let job = server.service.cancel_job(job_id).await.unwrap();
+        assert!(matches!(job.state, JobState::Canceling | JobState::Canceled), "{job:?}");
+        assert_eq!(server.ended(job_id).await.state, JobState::Canceled);
+        assert!(stage.target.collection_names().is_empty());
+        stage.assert_tidy("the end");
+    })
+    .await;
+}

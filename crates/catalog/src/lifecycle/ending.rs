@@ -1,0 +1,157 @@
+//! How backups end: deleted by hand, or because their time is over.
+
+use super::holds;
+use crate::backups;
+use crate::clusters;
+use crate::database::{Dialect, Record, Statement, Transaction};
+use crate::jobs::{self, OPEN_STATES};
+use crate::model::{Spelled, id, optional_time, spelled, time};
+use chrono::{DateTime, Utc};
+use milvault_domain::backup::{Backup, BackupStatus};
+use milvault_domain::ids::{BackupId, ClusterId, JobId};
+use milvault_domain::job::{Job, JobState, JobType};
+use milvault_domain::keep::RetainedBackup;
+use milvault_domain::ports::{DeleteOutcome, PortError, PortErrorKind, PortResult};
+
+/// Reads a backup that must exist and locks its row until the transaction ends.
+pub(super) async fn load_locked(
+    transaction: &mut dyn Transaction,
+    dialect: Dialect,
+    backup_id: BackupId,
+) -> PortResult<Backup> {
+    match transaction.query(backups::select(backup_id).push(dialect.lock_rows)).await?.pop() {
+        Some(mut row) => backups::read(&mut row),
+        None => Err(PortError::new(PortErrorKind::NotFound, format!("backup {backup_id} does not exist"))),
+    }
+}
+
+/// Keeps a backup from ending while a job that needs it is added, by the lock on its row.
+///
+/// # Errors
+/// `NotFound` when it does not exist, `Conflict` when it has ended already.
+pub(crate) async fn guard_reader(transaction: &mut dyn Transaction, job: &Job) -> PortResult<()> {
+    let Some(backup_id) = job.backup_id.filter(|_| job.job_type.reads_backup()) else { return Ok(()) };
+    let touch = Statement::new("UPDATE backups SET status = status WHERE status <> 'DELETED' AND id = ")
+        .bind(backup_id.to_string());
+    if transaction.execute(touch).await? == 1 {
+        return Ok(());
+    }
+    backups::load(transaction, backup_id).await?;
+    Err(super::conflict(format!("backup {backup_id} is deleted")))
+}
+
+/// Deletes a backup on request. The cluster's lock and then the backup's: in the order in which others take them.
+pub(super) async fn delete(
+    transaction: &mut dyn Transaction,
+    dialect: Dialect,
+    job: &Job,
+    now: DateTime<Utc>,
+) -> PortResult<DeleteOutcome> {
+    let (JobType::Delete, JobState::Pending, Some(backup_id)) = (job.job_type, job.state, job.backup_id)
+    else {
+        let message = format!("job {} must be PENDING, and the DELETE of a backup", job.id);
+        return Err(PortError::new(PortErrorKind::InvalidInput, message));
+    };
+    clusters::lock_known(transaction, dialect, job.cluster_id).await?;
+    let backup = load_locked(transaction, dialect, backup_id).await?;
+    if backup.status == BackupStatus::Deleted {
+        let earlier = jobs::load(transaction, select_deletion(backup_id)).await?;
+        return Ok(earlier.map_or(DeleteOutcome::Gone, |job| DeleteOutcome::Repeated(Box::new(job))));
+    }
+    if let Some(mut row) = transaction.query(select_open_need(backup_id)).await?.pop() {
+        return Ok(DeleteOutcome::InUse(read_job_id(&mut row)?));
+    }
+    if let Some(mut row) = transaction.query(holds::select_binding(backup_id, now)).await?.into_iter().next()
+    {
+        return Ok(DeleteOutcome::Held(Box::new(holds::read(&mut row)?)));
+    }
+    let mark = Statement::update(
+        "backups",
+        [
+            ("status", BackupStatus::Deleted.spelling().into()),
+            ("deleted_at_us", now.timestamp_micros().into()),
+            ("swept_at_us", None::<i64>.into()),
+        ],
+    );
+    transaction.execute(mark.push("id = ").bind(backup_id.to_string())).await?;
+    jobs::insert_with_event(transaction, job, None).await?;
+    Ok(DeleteOutcome::Accepted)
+}
+
+fn read_job_id(row: &mut Record) -> PortResult<JobId> {
+    id(&row.text("id")?)
+}
+
+/// The latest job that deleted a backup.
+pub(crate) fn select_deletion(backup_id: BackupId) -> Statement {
+    Statement::new("SELECT * FROM jobs WHERE backup_id = ")
+        .bind(backup_id.to_string())
+        .push(" AND job_type = 'DELETE' ORDER BY created_at_us DESC, id DESC LIMIT 1")
+}
+
+/// An open job that needs a backup. An undo removes what a restore made and needs no backup.
+pub(crate) fn select_open_need(backup_id: BackupId) -> Statement {
+    Statement::new("SELECT id FROM jobs WHERE backup_id = ")
+        .bind(backup_id.to_string())
+        .push(" AND job_type <> 'UNDO' AND ")
+        .push(OPEN_STATES)
+        .push(" ORDER BY created_at_us, id LIMIT 1")
+}
+
+/// Nothing keeps the backup of this row: neither a hold nor an open job.
+const UNBOUND: &str = " AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.backup_id = backups.id AND jobs.job_type <> 'UNDO' \
+                       AND jobs.state IN ('PENDING', 'IN_PROGRESS', 'CANCELING')) AND NOT EXISTS (SELECT 1 FROM backup_holds \
+                       WHERE backup_holds.backup_id = backups.id AND backup_holds.released_at_us IS NULL \
+                       AND (backup_holds.until_us IS NULL OR backup_holds.until_us > ";
+
+/// Finds the backups to expire, earliest first, and locks them until the transaction ends.
+pub(crate) fn select_expired(dialect: Dialect, now: DateTime<Utc>, limit: u32) -> Statement {
+    Statement::new("SELECT id FROM backups WHERE status = 'AVAILABLE' AND expires_at_us IS NOT NULL AND expires_at_us <= ")
+        .bind(now.timestamp_micros())
+        .push(UNBOUND)
+        .bind(now.timestamp_micros())
+        .push(")) AND (creation_method = 'MANUAL' OR NOT EXISTS (SELECT 1 FROM schedules, clusters WHERE schedules.cluster_id = backups.cluster_id AND clusters.id = schedules.cluster_id AND clusters.removed_at_us IS NULL)) ORDER BY expires_at_us, id LIMIT ")
+        .bind(i64::from(limit))
+        .push(dialect.lock_rows)
+}
+
+/// Marks an available backup as deleted unless something keeps it. To be run under the lock on its row: then it sees
+/// every hold and job that came before.
+pub(crate) fn make_deleted(backup_id: BackupId, now: DateTime<Utc>) -> Statement {
+    Statement::update(
+        "backups",
+        [
+            ("status", BackupStatus::Deleted.spelling().into()),
+            ("deleted_at_us", now.timestamp_micros().into()),
+        ],
+    )
+    .push("status = 'AVAILABLE' AND id = ")
+    .bind(backup_id.to_string())
+    .push(UNBOUND)
+    .bind(now.timestamp_micros())
+    .push("))")
+}
+
+/// The available backups of a cluster.
+pub(crate) fn select_retained(cluster_id: ClusterId) -> Statement {
+    Statement::new(
+        "SELECT id, creation_method, created_at_us, expires_at_us FROM backups WHERE status = 'AVAILABLE' AND cluster_id = ",
+    )
+    .bind(cluster_id.to_string())
+}
+
+pub(super) fn read_retained(row: &mut Record) -> PortResult<RetainedBackup> {
+    Ok(RetainedBackup {
+        id: backups::read_id(row)?,
+        creation_method: spelled(&row.text("creation_method")?)?,
+        created_at: time(row.integer("created_at_us")?)?,
+        expires_at: optional_time(row.optional_integer("expires_at_us")?)?,
+    })
+}
+
+/// Clusters in service with a schedule and with automatic backups whose age is over.
+pub(crate) fn select_overdue_clusters(now: DateTime<Utc>) -> Statement {
+    Statement::new("SELECT schedules.cluster_id FROM schedules, clusters WHERE clusters.id = schedules.cluster_id AND clusters.removed_at_us IS NULL AND EXISTS (SELECT 1 FROM backups WHERE backups.cluster_id = schedules.cluster_id AND backups.status = 'AVAILABLE' AND backups.creation_method = 'AUTO' AND backups.expires_at_us <= ")
+        .bind(now.timestamp_micros())
+        .push(")")
+}

@@ -1,0 +1,202 @@
+//! The hook that every mutation goes through: its intent is in the audit log before it begins, its outcome after.
+
+use crate::audit::{AuditTrail, RemoteAddress};
+use crate::auth::Caller;
+use crate::error::GatewayError;
+use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
+use async_graphql::parser::types::{DocumentOperations, Field};
+use async_graphql::{Name, Request, ServerError, ServerResult, Value};
+use milvault_domain::audit::{AuditRecord, AuditResult, AuditTarget};
+use milvault_domain::ids::{
+    ApiKeyId, BackupId, ClusterId, CustomRoleId, HoldId, JobId, ProjectId, RepositoryId, UserId,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Fields of inputs whose ids are written down; the first that is there names the target.
+const ID_FIELDS: [&str; 11] = [
+    "holdId",
+    "backupId",
+    "jobId",
+    "clusterId",
+    "repositoryId",
+    "apiKeyId",
+    "userId",
+    "customRoleId",
+    "targetClusterId",
+    "projectId",
+    "id",
+];
+/// Fields of inputs whose texts are written down.
+const NAME_FIELDS: [&str; 1] = ["name"];
+/// Code of an action whose caller went away, or was told to, before its end.
+const NO_ANSWER: &str = "NO_ANSWER";
+
+/// What a request's mutations have in common.
+pub(super) struct AuditedRequest {
+    request_id: String,
+    variables: HashMap<Name, Value>,
+}
+
+impl AuditedRequest {
+    /// Takes the values of the variables that the operation will see, given or by default.
+    pub(super) fn of(request: &mut Request, request_id: String) -> Self {
+        let operation_name = request.operation_name.clone();
+        let mut variables = HashMap::new();
+        if let Ok(document) = request.parsed_query() {
+            let operation = match (&document.operations, operation_name) {
+                (DocumentOperations::Single(operation), _) => Some(operation),
+                (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name.as_str()),
+                (DocumentOperations::Multiple(operations), None) => operations.values().next(),
+            };
+            for definition in operation.iter().flat_map(|operation| &operation.node.variable_definitions) {
+                if let Some(default) = &definition.node.default_value {
+                    variables.insert(definition.node.name.node.clone(), default.node.clone());
+                }
+            }
+        }
+        variables.extend(request.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self { request_id, variables }
+    }
+
+    /// The ids and names of a mutation's arguments and of its input, from the fixed fields only. An id counts only in
+    /// the form that ids have, so that nothing else gets in by its field.
+    fn inputs(&self, field: &Field) -> BTreeMap<String, String> {
+        let mut inputs = BTreeMap::new();
+        for (name, value) in &field.arguments {
+            let constant = value.node.clone().into_const_with(|variable| {
+                Ok::<_, std::convert::Infallible>(self.variables.get(&variable).cloned().unwrap_or_default())
+            });
+            match constant {
+                Ok(Value::Object(fields)) => {
+                    for (name, value) in &fields {
+                        take(&mut inputs, name, value);
+                    }
+                }
+                Ok(value) => take(&mut inputs, &name.node, &value),
+                Err(never) => match never {},
+            }
+        }
+        inputs
+    }
+}
+
+fn take(inputs: &mut BTreeMap<String, String>, name: &Name, value: &Value) {
+    let Value::String(text) = value else { return };
+    let is_id = ID_FIELDS.contains(&name.as_str()) && kind_of(text).is_some();
+    if is_id || NAME_FIELDS.contains(&name.as_str()) {
+        inputs.insert(name.to_string(), text.clone());
+    }
+}
+
+fn target_of(inputs: &BTreeMap<String, String>) -> Option<AuditTarget> {
+    let id = ID_FIELDS.iter().find_map(|field| inputs.get(*field))?;
+    kind_of(id).map(|kind| AuditTarget { kind: kind.to_owned(), id: id.clone() })
+}
+
+/// A kind of thing, and whether a text is the id of one.
+type Kind = (&'static str, fn(&str) -> bool);
+
+/// What a text is the id of; `None` when it is none.
+fn kind_of(text: &str) -> Option<&'static str> {
+    fn is<T: FromStr>(text: &str) -> bool {
+        text.parse::<T>().is_ok()
+    }
+    let kinds: [Kind; 9] = [
+        ("backup", is::<BackupId>),
+        ("job", is::<JobId>),
+        ("cluster", is::<ClusterId>),
+        ("repository", is::<RepositoryId>),
+        ("hold", is::<HoldId>),
+        ("user", is::<UserId>),
+        ("apiKey", is::<ApiKeyId>),
+        ("customRole", is::<CustomRoleId>),
+        ("project", is::<ProjectId>),
+    ];
+    kinds.into_iter().find(|(_, fits)| fits(text)).map(|(kind, _)| kind)
+}
+
+/// Makes the hook for each request.
+pub(super) struct AuditMutations(pub(super) Arc<AuditTrail>);
+
+impl ExtensionFactory for AuditMutations {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Hook { trail: Arc::clone(&self.0) })
+    }
+}
+
+struct Hook {
+    trail: Arc<AuditTrail>,
+}
+
+#[async_trait::async_trait]
+impl Extension for Hook {
+    async fn resolve(
+        &self,
+        context: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<Value>> {
+        if info.path_node.parent.is_some() || info.parent_type != "Mutation" {
+            return next.run(context, info).await;
+        }
+        let mut record = self.trail.intent(context.data_opt::<Caller>(), info.name);
+        record.remote_address = context
+            .data_opt::<RemoteAddress>()
+            .and_then(|remote| remote.0)
+            .map(|address| address.to_string());
+        if let Some(request) = context.data_opt::<AuditedRequest>() {
+            record.request_id = Some(request.request_id.clone());
+            record.inputs = request.inputs(info.field);
+            record.target = target_of(&record.inputs);
+        }
+        let position = info.field.name.pos;
+        let intent = match self.trail.begin(&record).await {
+            Ok(intent) => intent,
+            Err(error) => {
+                let error = async_graphql::Error::new_with_source(error);
+                return Err(error.into_server_error(position));
+            }
+        };
+        record.intent = Some(intent);
+        let mut open = OpenAction { trail: Arc::clone(&self.trail), record: Some(record) };
+        let answer = next.run(context, info).await;
+        if let Some(record) = open.record.take() {
+            let (result, code) = answer.as_ref().map_or_else(judge, |_| (AuditResult::Ok, None));
+            self.trail.end(record, result, code).await;
+        }
+        answer
+    }
+}
+
+/// What an error says about the action.
+fn judge(error: &ServerError) -> (AuditResult, Option<&'static str>) {
+    if error.path.len() > 1 {
+        // The action was done; only a part of the answer could not be made.
+        return (AuditResult::Ok, None);
+    }
+    match error.source::<GatewayError>() {
+        Some(known @ (GatewayError::Unavailable { .. } | GatewayError::Internal { .. })) => {
+            (AuditResult::Failed, Some(known.code()))
+        }
+        Some(known) => (AuditResult::Refused, Some(known.code())),
+        None => (AuditResult::Refused, Some("BAD_USER_INPUT")),
+    }
+}
+
+/// An action whose outcome is not written yet. When it is dropped before that, because its time was over, its caller
+/// went away or it panicked, the outcome says so.
+struct OpenAction {
+    trail: Arc<AuditTrail>,
+    record: Option<AuditRecord>,
+}
+
+impl Drop for OpenAction {
+    fn drop(&mut self) {
+        if let (Some(record), Ok(runtime)) = (self.record.take(), tokio::runtime::Handle::try_current()) {
+            let trail = Arc::clone(&self.trail);
+            runtime.spawn(async move { trail.end(record, AuditResult::Failed, Some(NO_ANSWER)).await });
+        }
+    }
+}

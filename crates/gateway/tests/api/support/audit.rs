@@ -1,0 +1,36 @@
+//! The audit log in the catalog of the tests: the real one, unless it is told to fail.
+
+use super::catalog::TestCatalog;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use milvault_domain::audit::{AuditEntry, AuditRecord};
+use milvault_domain::ports::{
+    AuditCatalog, AuditFilter, AuditPage, JobPruning, Page, PortError, PortErrorKind, PortResult,
+};
+use std::sync::atomic::Ordering;
+
+#[async_trait]
+impl AuditCatalog for TestCatalog {
+    async fn append_audit(&self, record: &AuditRecord) -> PortResult<u64> {
+        if self.audit_fails.load(Ordering::Relaxed) {
+            return Err(PortError::new(PortErrorKind::StorageFull, "the disk is full"));
+        }
+        self.inner.append_audit(record).await
+    }
+
+    async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage) -> PortResult<Page<AuditEntry>> {
+        self.inner.audit_entries(filter, page).await
+    }
+}
+
+#[async_trait]
+impl JobPruning for TestCatalog {
+    async fn prune_jobs(
+        &self,
+        ended_before: DateTime<Utc>,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> PortResult<u32> {
+        self.inner.prune_jobs(ended_before, now, limit).await
+    }
+}

@@ -1,0 +1,327 @@
+//! From what milvus-backup wrote down to a cut.
+//!
+//! ## The instant
+//! milvus-backup flushes one collection after the other, so each has a timestamp of its own and there is no instant at
+//! which all of them were as they are here. Its own restore gives back everything that is in the files. The cut is
+//! therefore the latest of the timestamps: an earlier one would leave out rows that the backup holds.
+//!
+//! A collection's `backup_timestamp` is a hybrid timestamp: milliseconds shifted left by 18 bits, and a counter for
+//! what happened within one. It is rounded up to the next millisecond, so that what was in is in. Where Milvus did not
+//! tell it (before 2.4), `backup_physical_timestamp` has the second of the flush, all of which is in. Where there was
+//! no flush at all, nothing in the files is later than the file that describes them.
+
+use super::meta::{AccessMeta, BackupMeta, CollectionMeta, FieldMeta, IndexMeta, Pair, SegmentMeta};
+use super::schema;
+use milvault_domain::milvus::{
+    AccessControl, Capabilities, CollectionCut, Cut, DatabaseCut, FieldDescription, FieldFlags, Grant,
+    IndexDescription, LoadState, PartitionDescription, Property, RoleDescription, SegmentCut, ServerInfo,
+    TimestampUnit,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Bits of a hybrid timestamp that count within a millisecond.
+const LOGICAL_BITS: u32 = 18;
+/// Partition of segments that hold deletes of all partitions.
+const ALL_PARTITIONS: i64 = -1;
+/// Newest storage version whose files are binlogs.
+const BINLOG_STORAGE_VERSION_MAX: i64 = 1;
+/// Database of collections that were backed up before Milvus had databases.
+const DEFAULT_DATABASE: &str = "default";
+/// Why a directory cannot be taken over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// It does not hold together.
+    Corrupt(String),
+    /// It is of a kind that is not known.
+    Unsupported(String),
+}
+
+/// What the file says, as a cut. `written_at_ms` is when the file was written.
+pub(super) fn to_cut(meta: &BackupMeta, written_at_ms: i64) -> Result<Cut, Problem> {
+    refuse_unfinished(meta)?;
+    let mut databases: BTreeMap<String, DatabaseCut> = BTreeMap::new();
+    for database in &meta.database_backups {
+        let name = database_name(&database.db_name);
+        database_cut(&mut databases, name).properties = properties([&database.properties]);
+    }
+    let mut ids = HashSet::new();
+    let mut l0_segments = false;
+    for collection in &meta.collection_backups {
+        let cut = collection_cut(collection)?;
+        if !ids.insert(cut.collection_id) {
+            return Err(corrupt(collection, "is there twice"));
+        }
+        l0_segments |= cut.segments.iter().any(|segment| segment.partition_id == ALL_PARTITIONS);
+        database_cut(&mut databases, database_name(&collection.db_name)).collections.push(cut);
+    }
+    let mut databases: Vec<DatabaseCut> = databases.into_values().collect();
+    for database in &mut databases {
+        database.collections.sort_by(|first, second| first.name.cmp(&second.name));
+        if let Some(pair) = database.collections.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            let name = format!("{}.{}", database.name, pair[0].name);
+            return Err(Problem::Corrupt(format!("two collections are called `{name}`")));
+        }
+    }
+    let capabilities = Capabilities {
+        verified: false,
+        databases: databases.iter().any(|database| database.name != DEFAULT_DATABASE),
+        gc_pause: false,
+        l0_segments,
+        // The server cannot be asked any more, and only a restore's target matters here.
+        import_end_timestamp: TimestampUnit::Milliseconds,
+    };
+    Ok(Cut {
+        cut_at_ms: cut_at_ms(meta, written_at_ms),
+        server: ServerInfo { version: meta.milvus_version.clone(), capabilities },
+        databases,
+        access_control: meta.rbac_meta.as_ref().map(access_control),
+    })
+}
+
+/// Versions before 0.5 write the state; later ones leave it at 0 and write the file when everything else is there.
+fn refuse_unfinished(meta: &BackupMeta) -> Result<(), Problem> {
+    let state = meta.state_code;
+    let what = match state {
+        0 | 2 => return Ok(()),
+        1 => "was never finished",
+        3 => "failed",
+        4 => "ran out of time",
+        _ => "did not end with success",
+    };
+    let why = match meta.error_message.as_str() {
+        "" => String::new(),
+        message => format!(": {}", message.chars().take(200).collect::<String>()),
+    };
+    Err(Problem::Corrupt(format!("the backup {what} (state {state}){why}")))
+}
+
+fn database_name(name: &str) -> &str {
+    if name.is_empty() { DEFAULT_DATABASE } else { name }
+}
+
+fn database_cut<'a>(databases: &'a mut BTreeMap<String, DatabaseCut>, name: &str) -> &'a mut DatabaseCut {
+    databases.entry(name.to_owned()).or_insert_with(|| DatabaseCut {
+        name: name.to_owned(),
+        properties: Vec::new(),
+        collections: Vec::new(),
+    })
+}
+
+/// See the module.
+fn cut_at_ms(meta: &BackupMeta, written_at_ms: i64) -> i64 {
+    let whole = || {
+        from_hybrid(meta.backup_timestamp)
+            .or_else(|| (0 < meta.end_time).then_some(meta.end_time))
+            .unwrap_or(written_at_ms)
+    };
+    let flushed =
+        meta.collection_backups.iter().map(|collection| flushed_at_ms(collection).unwrap_or_else(whole));
+    flushed.max().unwrap_or_else(whole)
+}
+
+/// When a collection was flushed, if that was told.
+pub(super) fn flushed_at_ms(collection: &CollectionMeta) -> Option<i64> {
+    let second = collection.backup_physical_timestamp;
+    from_hybrid(collection.backup_timestamp).or_else(|| {
+        let next = i64::try_from(second).ok().filter(|second| 0 < *second)?.checked_add(1)?;
+        Some(next.checked_mul(1000)? - 1)
+    })
+}
+
+fn from_hybrid(timestamp: u64) -> Option<i64> {
+    let millis = timestamp >> LOGICAL_BITS;
+    // 46 bits are left, which fit.
+    (0 < millis).then(|| i64::try_from(millis).map_or(i64::MAX, |millis| millis + 1))
+}
+
+fn collection_cut(meta: &CollectionMeta) -> Result<CollectionCut, Problem> {
+    if meta.collection_name.is_empty() || meta.collection_id <= 0 {
+        return Err(corrupt(meta, "has no name or no id"));
+    }
+    // Milvus 3 can export snapshots, which are laid out in another way.
+    if meta.others.keys().any(|key| key.starts_with("snapshot")) {
+        return Err(unsupported(
+            meta,
+            "was backed up as a snapshot; only the binlog format can be taken over",
+        ));
+    }
+    let Some(described) = &meta.schema else {
+        return Err(corrupt(meta, "has no schema"));
+    };
+    let schema_proto = schema::encode(described).map_err(|field| {
+        corrupt(meta, &format!("has a field `{field}` whose default value cannot be read"))
+    })?;
+    let partitions = partitions(meta)?;
+    let load_state = match meta.load_state.as_str() {
+        "Loaded" => LoadState::Loaded,
+        "Loading" => LoadState::Loading,
+        _ => LoadState::NotLoaded,
+    };
+    let mut aliases = meta.aliases.clone();
+    aliases.sort();
+    aliases.dedup();
+    Ok(CollectionCut {
+        collection_id: meta.collection_id,
+        name: meta.collection_name.clone(),
+        description: described.description.clone(),
+        shard_count: match meta.shards_num {
+            0 => i32::try_from(meta.virtual_channel_names.len()).unwrap_or(i32::MAX).max(1),
+            count => count,
+        },
+        consistency_level: meta.consistency_level,
+        schema_proto,
+        fields: described.fields.iter().map(field).collect(),
+        dynamic_field: described.enable_dynamic_field,
+        properties: properties([&meta.properties, &described.properties]),
+        segments: segments(meta)?,
+        partitions,
+        indexes: indexes(meta),
+        aliases,
+        load_state,
+        // The number is not written down.
+        replica_count: u32::from(load_state != LoadState::NotLoaded),
+    })
+}
+
+fn field(meta: &FieldMeta) -> FieldDescription {
+    FieldDescription {
+        field_id: meta.field_id,
+        name: meta.name.clone(),
+        description: meta.description.clone(),
+        data_type: schema::type_name(meta.data_type),
+        element_type: match meta.element_type {
+            0 => String::new(),
+            element_type => schema::type_name(element_type),
+        },
+        type_params: properties([&meta.type_params]),
+        flags: FieldFlags {
+            primary_key: meta.is_primary_key,
+            auto_id: meta.auto_id,
+            partition_key: meta.is_partition_key,
+            dynamic: meta.is_dynamic,
+            nullable: meta.nullable,
+        },
+    }
+}
+
+/// Sorted by key; of two with one key the first wins.
+fn properties<'a>(lists: impl IntoIterator<Item = &'a Vec<Pair>>) -> Vec<Property> {
+    let mut by_key: BTreeMap<&str, &str> = BTreeMap::new();
+    for pair in lists.into_iter().flatten() {
+        by_key.entry(&pair.key).or_insert(&pair.value);
+    }
+    by_key.into_iter().map(|(key, value)| Property { key: key.to_owned(), value: value.to_owned() }).collect()
+}
+
+fn partitions(meta: &CollectionMeta) -> Result<Vec<PartitionDescription>, Problem> {
+    let mut names = HashSet::new();
+    let mut ids = HashSet::new();
+    let mut partitions = Vec::with_capacity(meta.partition_backups.len());
+    for partition in &meta.partition_backups {
+        let (partition_id, name) = (partition.partition_id, partition.partition_name.clone());
+        if partition_id == ALL_PARTITIONS {
+            continue;
+        }
+        if name.is_empty() || partition_id <= 0 {
+            return Err(corrupt(meta, "has a partition without name or id"));
+        }
+        if !names.insert(name.clone()) || !ids.insert(partition_id) {
+            return Err(corrupt(meta, &format!("has the partition `{name}` twice")));
+        }
+        partitions.push(PartitionDescription { partition_id, name });
+    }
+    partitions.sort_by(|first, second| first.name.cmp(&second.name));
+    Ok(partitions)
+}
+
+fn indexes(meta: &CollectionMeta) -> Vec<IndexDescription> {
+    let index = |index: &IndexMeta| {
+        let mut params = index.params.clone();
+        if !index.index_type.is_empty() {
+            params.entry(String::from("index_type")).or_insert_with(|| index.index_type.clone());
+        }
+        IndexDescription {
+            name: index.index_name.clone(),
+            field_name: index.field_name.clone(),
+            params: params.into_iter().map(|(key, value)| Property { key, value }).collect(),
+        }
+    };
+    let mut indexes: Vec<IndexDescription> = meta.index_infos.iter().map(index).collect();
+    indexes
+        .sort_by(|first, second| (&first.field_name, &first.name).cmp(&(&second.field_name, &second.name)));
+    indexes
+}
+
+/// All segments with the partitions they belong to.
+pub(super) fn listed_segments(meta: &CollectionMeta) -> impl Iterator<Item = (i64, &SegmentMeta)> {
+    let of_partitions = meta.partition_backups.iter().flat_map(|partition| {
+        partition.segment_backups.iter().map(|segment| (partition.partition_id, segment))
+    });
+    of_partitions.chain(meta.l0_segments.iter().map(|segment| (ALL_PARTITIONS, segment)))
+}
+
+fn segments(meta: &CollectionMeta) -> Result<Vec<SegmentCut>, Problem> {
+    let mut segments = Vec::new();
+    let mut ids = HashSet::new();
+    for (partition_id, segment) in listed_segments(meta) {
+        let segment_id = segment.segment_id;
+        if segment_id <= 0 || !ids.insert(segment_id) {
+            return Err(corrupt(meta, &format!("has segment {segment_id} twice, or a segment without id")));
+        }
+        if BINLOG_STORAGE_VERSION_MAX < segment.storage_version {
+            let version = segment.storage_version;
+            let what = format!(
+                "has segments of storage version {version}; only the binlog format (versions 0 and 1) can be taken over"
+            );
+            return Err(unsupported(meta, &what));
+        }
+        let rows = u64::try_from(segment.num_of_rows)
+            .map_err(|_| corrupt(meta, &format!("has a negative number of rows in segment {segment_id}")))?;
+        // Segments of deletes count those, which are no rows.
+        let holds_rows = !segment.is_l0 && partition_id != ALL_PARTITIONS;
+        segments.push(SegmentCut { segment_id, partition_id, row_count: if holds_rows { rows } else { 0 } });
+    }
+    segments.sort_unstable_by_key(|segment| segment.segment_id);
+    Ok(segments)
+}
+
+fn access_control(meta: &AccessMeta) -> AccessControl {
+    let mut members: HashMap<&str, Vec<String>> = HashMap::new();
+    for user in &meta.users {
+        for role in &user.roles {
+            members.entry(&role.name).or_default().push(user.user.clone());
+        }
+    }
+    let mut users: Vec<String> = meta.users.iter().map(|user| user.user.clone()).collect();
+    users.sort();
+    let mut names: Vec<&str> =
+        meta.roles.iter().map(|role| role.name.as_str()).chain(members.keys().copied()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let role = |name: &str| {
+        let mut users = members.get(name).cloned().unwrap_or_default();
+        users.sort();
+        RoleDescription { name: name.to_owned(), users }
+    };
+    let grants = meta.grants.iter().map(|grant| Grant {
+        role: grant.role.name.clone(),
+        object_type: grant.object.name.clone(),
+        object_name: grant.object_name.clone(),
+        database: grant.db_name.clone(),
+        privilege: grant.grantor.privilege.name.clone(),
+        grantor: grant.grantor.user.name.clone(),
+    });
+    AccessControl { users, roles: names.into_iter().map(role).collect(), grants: grants.collect() }
+}
+
+fn named(meta: &CollectionMeta, what: &str) -> String {
+    format!("collection `{}.{}` {what}", database_name(&meta.db_name), meta.collection_name)
+}
+
+fn corrupt(meta: &CollectionMeta, what: &str) -> Problem {
+    Problem::Corrupt(named(meta, what))
+}
+
+fn unsupported(meta: &CollectionMeta, what: &str) -> Problem {
+    Problem::Unsupported(named(meta, what))
+}

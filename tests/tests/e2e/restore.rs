@@ -1,0 +1,37 @@
+//! Rows are given back exactly as they were at the cut, and everything around them.
+
+mod adopt;
+mod attach;
+mod conflicts;
+mod crash;
+mod moving;
+mod rows;
+mod stores;
+
+use anyhow::Result;
+use milvault_tests::milvus_client::{MilvusClient, RowDifferences, Rows};
+use serde_json::Value;
+
+/// Fails with the differing keys when a loaded collection has other rows than these.
+async fn check_rows(database: &MilvusClient, collection: &str, expected: &Rows) -> Result<()> {
+    let found = database.rows(collection).await?;
+    let differences = RowDifferences::between(expected, &found);
+    assert_eq!(differences, RowDifferences::default(), "{}.{collection}", database.database());
+    Ok(())
+}
+
+/// What became of a collection in a restore, by its source's name.
+fn outcome<'a>(job: &'a Value, collection: &str) -> &'a Value {
+    let collections = job["restore"]["collections"]["nodes"].as_array();
+    collections
+        .and_then(|all| all.iter().find(|entry| entry["source"]["collection"] == collection))
+        .unwrap_or(&Value::Null)
+}
+
+/// No working name of a restore is left in a database.
+async fn check_clean(database: &MilvusClient) -> Result<()> {
+    let names = database.collection_names().await?;
+    let left: Vec<&String> = names.iter().filter(|name| name.contains("milvault_")).collect();
+    assert_eq!(left, Vec::<&String>::new(), "in database {}", database.database());
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Source and target on different stores: a directory, a bucket, and both ways between them.
+
+use super::{check_clean, check_rows};
+use crate::support::{Installation, LAKE, TypedCollection, local_milvus, local_storage, s3_milvus};
+use anyhow::Result;
+use milvault_tests::milvus_client::{MilvusClient, Rows};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const DATABASE: &str = "between_stores";
+const ROWS: u64 = 300;
+const VAULT: &str = "vault-restore";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_travel_between_a_directory_and_a_bucket_both_ways() -> Result<()> {
+    let (store, on_s3) = s3_milvus().await?;
+    store.create_bucket(VAULT).await?;
+    let secret = ("MILVAULT_SECRET_S3", store.admin().secret_key.as_str());
+    let installation = Installation::start_with("restore_stores", &[secret]).await?;
+    let api = &installation.api;
+    let storage = |bucket: &str, prefix: &str| -> Value {
+        json!({ "s3": {
+            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
+            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": secret.0 },
+        } })
+    };
+    let in_directory = api.register_local_repository("directory", &installation.repository_dir()).await?;
+    let in_bucket = api.register_repository("bucket", &storage(VAULT, "milvault")).await?;
+    let local = local_milvus().await?;
+    let directory = json!({ "local": { "path": local_storage().await? } });
+    let local_id =
+        api.register_cluster(&local.uri(), &directory, &in_directory, json!({ "name": "local" })).await?;
+    let s3_id = api
+        .register_cluster(&on_s3.uri(), &storage(LAKE, "files"), &in_bucket, json!({ "name": "s3" }))
+        .await?;
+
+    let source = MilvusClient::connect(&local.uri()).await?.create_database(DATABASE).await?;
+    TypedCollection::create_all(&source, ROWS).await?;
+    let mut expected: BTreeMap<&str, Rows> = BTreeMap::new();
+    for collection in TypedCollection::ALL {
+        expected.insert(collection.name(), source.rows(collection.name()).await?);
+    }
+    // From the directory's repository into the bucket.
+    let (backup, _) = api.back_up(&local_id, &[DATABASE]).await?;
+    api.restore_ok(json!({ "backupId": backup["id"], "targetClusterId": s3_id, "compare": "ROWS" })).await?;
+    let on_s3 = MilvusClient::connect(&on_s3.uri()).await?.in_database(DATABASE);
+    for collection in TypedCollection::ALL {
+        check_rows(&on_s3, collection.name(), &expected[collection.name()]).await?;
+    }
+    check_clean(&on_s3).await?;
+
+    // Inside the store: nothing but what has to be looked at passes through the server.
+    let (backup, _) = api.back_up(&s3_id, &[DATABASE]).await?;
+    let names = json!([{ "from": DATABASE, "to": "between_stores_again" }]);
+    let input = json!({ "backupId": backup["id"], "targetClusterId": s3_id, "databaseNames": names, "compare": "COUNTS" });
+    let job = api.restore_ok(input).await?;
+    assert_eq!(job["progress"]["bytesThroughServer"], 0, "{job}");
+    let again = on_s3.in_database("between_stores_again");
+    for collection in TypedCollection::ALL {
+        check_rows(&again, collection.name(), &expected[collection.name()]).await?;
+    }
+    let left = list(&store.bucket(LAKE)?, "files/milvault_restore").await?;
+    assert_eq!(left, Vec::<String>::new());
+
+    // And from the bucket's repository back into the directory, where the source is gone.
+    for collection in TypedCollection::ALL {
+        source.drop_collection(collection.name()).await?;
+    }
+    api.restore_ok(json!({ "backupId": backup["id"], "targetClusterId": local_id, "compare": "ROWS" }))
+        .await?;
+    for collection in TypedCollection::ALL {
+        check_rows(&source, collection.name(), &expected[collection.name()]).await?;
+    }
+    check_clean(&source).await?;
+    installation.finish().await
+}
+
+async fn list(store: &object_store::aws::AmazonS3, prefix: &str) -> Result<Vec<String>> {
+    use futures::TryStreamExt as _;
+    use object_store::ObjectStore as _;
+    let prefix = object_store::path::Path::from(prefix);
+    let objects: Vec<_> = store.list(Some(&prefix)).try_collect().await?;
+    Ok(objects.into_iter().map(|object| object.location.to_string()).collect())
+}
