@@ -46,6 +46,9 @@ pub struct Property {
     pub value: String,
 }
 
+/// Property of a collection by which Milvus hides and drops rows: their longest age in seconds.
+pub const TIME_TO_LIVE_PROPERTY: &str = "collection.ttl.seconds";
+
 /// All that a backup keeps of a cluster besides the binlogs, at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {

@@ -3,7 +3,7 @@
 use crate::describe::DescribedCollection;
 use milvus::proto::common::Status;
 use milvus::proto::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, CreateAliasRequest,
+    AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, AlterCollectionRequest, CreateAliasRequest,
     CreateCollectionRequest, CreateCredentialRequest, CreateDatabaseRequest, CreateIndexRequest,
     CreatePartitionRequest, CreateRoleRequest, DescribeCollectionRequest, DescribeDatabaseRequest,
     DescribeDatabaseResponse, DescribeIndexRequest, DescribeIndexResponse, DropAliasRequest,
@@ -102,6 +102,7 @@ changes! {
     "CreateDatabase": CreateDatabaseRequest, 60 s;
     "DropDatabase": DropDatabaseRequest, 60 s;
     "CreateCollection": CreateCollectionRequest, 60 s;
+    "AlterCollection": AlterCollectionRequest, 60 s;
     "DropCollection": DropCollectionRequest, 60 s;
     "RenameCollection": RenameCollectionRequest, 60 s;
     "CreatePartition": CreatePartitionRequest, 60 s;

@@ -45,6 +45,10 @@ impl MilvusTarget for ConnectedCluster {
         collection::create(&self.client, &self.server, new).await
     }
 
+    async fn set_properties(&self, name: &CollectionName, properties: &[Property]) -> PortResult<()> {
+        collection::set_properties(&self.client, name, properties).await
+    }
+
     async fn find_collection(&self, name: &CollectionName) -> PortResult<Option<CreatedCollection>> {
         Ok(lookup::find(&self.client, name).await?)
     }

@@ -231,6 +231,8 @@ fn spawn(tools: &Tools, dir: &Path, ports: &Ports, tls: Option<&TlsFiles>) -> Re
         // With the defaults a restart waits a quarter of a minute for an election among one.
         .args(["-master.electionTimeout=1s", "-master.heartbeatInterval=100ms"])
         .args(["-master.volumeSizeLimitMB=512", "-volume.max=0", "-volume.preStopSeconds=0"])
+        // It stops writing when less than a hundredth of the disk is free, which on a large disk is plenty.
+        .arg("-volume.minFreeSpace=64MiB")
         .arg("-s3.allowDeleteBucketNotEmpty=false")
         .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
         .arg(format!("-master.port={}", ports.master))

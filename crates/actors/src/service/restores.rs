@@ -22,8 +22,9 @@ use milvault_domain::secret::Secret;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
-/// Longest time for a dry run: it reads the manifest and looks at the target.
-const PLAN_TIME_MAX: Duration = Duration::from_mins(1);
+/// Longest time for a dry run: it reads the manifest and looks at the target. Less than a request may take, so that
+/// the caller hears what did not answer.
+const PLAN_TIME_MAX: Duration = Duration::from_secs(25);
 
 impl Service {
     /// What a restore would do, conflicts included. Nothing is changed.

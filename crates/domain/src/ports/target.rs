@@ -36,6 +36,12 @@ pub trait MilvusTarget: MilvusCluster {
     /// ids (the collection is dropped again then); errors of the connection.
     async fn create_collection(&self, new: &NewCollection) -> PortResult<CreatedCollection>;
 
+    /// Sets properties of a collection; others stay as they are.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the server refuses them; errors of the connection.
+    async fn set_properties(&self, name: &CollectionName, properties: &[Property]) -> PortResult<()>;
+
     /// What is known of a collection or alias of this name; `None` when there is none.
     ///
     /// # Errors

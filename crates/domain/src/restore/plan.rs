@@ -7,7 +7,7 @@ use super::{
 use crate::backup::CollectionName;
 use crate::error::InvalidInput;
 use crate::ids::JobId;
-use crate::milvus::{CollectionCut, Cut, LoadState};
+use crate::milvus::{CollectionCut, Cut, LoadState, TIME_TO_LIVE_PROPERTY};
 use crate::ports::Inventory;
 use names::{Naming, Target};
 use selection::{Selected, Selection};
@@ -194,7 +194,7 @@ fn warn(
     }));
     if let Some(hidden) = hidden {
         findings.warn(format!(
-            "a time to live (`{TIME_TO_LIVE}`) may hide restored rows that are older than it at once: {hidden}"
+            "a time to live (`{TIME_TO_LIVE_PROPERTY}`), set when the rows are restored and counted, may hide those that are older than it at once: {hidden}"
         ));
     }
     let unloaded = list_some(restored().filter_map(|(selected, restore)| {
@@ -221,11 +221,8 @@ fn warn(
     }
 }
 
-/// Property of a collection by which Milvus hides and drops old rows.
-const TIME_TO_LIVE: &str = "collection.ttl.seconds";
-
 fn time_to_live_seconds(collection: &CollectionCut) -> Option<u64> {
-    let property = collection.properties.iter().find(|property| property.key == TIME_TO_LIVE)?;
+    let property = collection.properties.iter().find(|property| property.key == TIME_TO_LIVE_PROPERTY)?;
     property.value.parse().ok().filter(|seconds| *seconds > 0)
 }
 

@@ -10,10 +10,11 @@ use crate::versions;
 use futures::{StreamExt, TryStreamExt, stream};
 use milvault_domain::backup::CollectionName;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
-use milvault_domain::milvus::ServerInfo;
+use milvault_domain::milvus::{Property, ServerInfo};
 use milvault_domain::ports::{CreatedCollection, NewCollection};
 use milvus::proto::milvus::{
-    CreateCollectionRequest, CreatePartitionRequest, DropAliasRequest, DropCollectionRequest,
+    AlterCollectionRequest, CreateCollectionRequest, CreatePartitionRequest, DropAliasRequest,
+    DropCollectionRequest,
 };
 
 /// Creates a collection with its partitions; what is not as it should be is dropped again.
@@ -115,6 +116,22 @@ fn unsupported(new: &NewCollection, what: &str) -> PortError {
         full_name(&new.name)
     );
     PortError::new(PortErrorKind::Unsupported, message)
+}
+
+/// Sets properties of a collection.
+pub(crate) async fn set_properties(
+    client: &Client,
+    name: &CollectionName,
+    properties: &[Property],
+) -> PortResult<()> {
+    let request = AlterCollectionRequest {
+        db_name: name.database.clone(),
+        collection_name: name.collection.clone(),
+        properties: pairs(properties),
+        ..Default::default()
+    };
+    client.call(request).await.map_err(|error| error.refused_as(PortErrorKind::InvalidInput))?;
+    Ok(())
 }
 
 /// Drops a collection and its aliases if the name is still its own.

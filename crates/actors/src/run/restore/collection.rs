@@ -5,7 +5,7 @@ use super::{Mode, Restoring, concerns_all, drill, import, indexes, rows};
 use crate::core::lock;
 use crate::run::compare::{CompareCollection, ExpectedRows, compare_collection, expected_rows};
 use futures::FutureExt;
-use milvault_domain::milvus::CollectionCut;
+use milvault_domain::milvus::{CollectionCut, Property, TIME_TO_LIVE_PROPERTY};
 use milvault_domain::object::StoredObject;
 use milvault_domain::ports::{NewCollection, PortError, PortErrorKind, PortResult};
 use milvault_domain::restore::{
@@ -50,6 +50,10 @@ async fn advance(job: &Restoring<'_>, place: &Place<'_>, state: &mut RestoredCol
     };
     if present_name.as_ref() != Some(&place.plan.target) {
         indexes::make_searchable(job, place, collection, state).await?;
+        let (_, properties) = split_properties(collection);
+        if !properties.is_empty() {
+            job.target.set_properties(&place.working_name(), properties).await?;
+        }
     }
     place.take(state, |id| job.aliases.get(&id).cloned().unwrap_or_default()).await?;
     state.step = RestoreStep::Done;
@@ -133,7 +137,7 @@ async fn create(
         schema_proto: collection.schema_proto.clone(),
         shard_count: place.plan.shard_count,
         consistency_level: collection.consistency_level,
-        properties: collection.properties.clone(),
+        properties: split_properties(collection).0,
         partitions: collection.partitions.iter().map(|partition| partition.name.clone()).collect(),
     };
     let created = job.target.create_anew(new).await?;
@@ -150,6 +154,13 @@ async fn create(
             ),
         )),
     }
+}
+
+/// Properties that a collection is created with, and those that it gets when its rows are proven: Milvus counts a row's
+/// age from when it was first written, so with a time to live it might drop old rows while they are counted.
+fn split_properties(collection: &CollectionCut) -> (Vec<Property>, Vec<Property>) {
+    let properties = collection.properties.iter().cloned();
+    properties.partition(|property| property.key != TIME_TO_LIVE_PROPERTY)
 }
 
 /// Compares both sides as deeply as was asked for.

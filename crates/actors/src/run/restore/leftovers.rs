@@ -30,6 +30,7 @@ pub(crate) const fn leaves_traces(job_type: JobType) -> bool {
         | JobType::Undo
         | JobType::Compare
         | JobType::Adopt
+        | JobType::Copy
         | JobType::Delete
         | JobType::Sweep => false,
     }

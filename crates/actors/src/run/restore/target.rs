@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::retry::Retry;
 use milvault_domain::backup::CollectionName;
 use milvault_domain::cluster::Cluster;
+use milvault_domain::milvus::Property;
 use milvault_domain::ports::{
     CreatedCollection, ImportRequest, MilvusTarget, NewCollection, PortError, PortErrorKind, PortResult,
 };
@@ -94,6 +95,21 @@ impl Target {
             }
         };
         self.retry.run("rename a collection", attempt).await
+    }
+
+    /// Sets properties of a collection.
+    pub(crate) async fn set_properties(
+        &self,
+        name: &CollectionName,
+        properties: Vec<Property>,
+    ) -> PortResult<()> {
+        let properties = Arc::new(properties);
+        let attempt = || {
+            let (milvus, name, properties) =
+                (Arc::clone(&self.milvus), name.clone(), Arc::clone(&properties));
+            self.to_the_end(async move { milvus.set_properties(&name, &properties).await })
+        };
+        self.retry.run("set properties", attempt).await
     }
 
     /// Makes an alias point to a collection.

@@ -85,7 +85,10 @@ async fn a_server_that_dies_in_the_clean_up_goes_on_with_it_at_the_next_start() 
         bounded(async {
             let (stage, server) = Stage::new().await;
             let old_id = stage.occupy();
-            let job_id = begin_and_hang(&stage, &server, "import_progress", 3).await;
+            // No import ends, so no collection is done, and with that kept, before the restore is canceled.
+            stage.world.gates.always("import_progress", Act::Hang);
+            let job_id = stage.begin(&server, stage.replacing()).await;
+            stage.world.gates.reached("import_progress", 1).await;
             let before = stage.world.gates.calls(point);
             stage.world.gates.always(point, Act::Hang);
             server.service.cancel_job(job_id).await.unwrap();

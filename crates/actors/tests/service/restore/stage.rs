@@ -8,7 +8,7 @@ use milvault_domain::backup::CollectionName;
 use milvault_domain::cluster::MilvusEndpoint;
 use milvault_domain::ids::{BackupId, ClusterId, JobId};
 use milvault_domain::job::Job;
-use milvault_domain::milvus::LoadState;
+use milvault_domain::milvus::{LoadState, Property, TIME_TO_LIVE_PROPERTY};
 use milvault_domain::restore::{
     CompareDepth, ConflictPolicy, IndexChoice, LoadChoice, Restore, RestoreRequest, RestoreSelection,
     RestoreStep, TargetNames,
@@ -36,6 +36,7 @@ pub(super) struct Seen {
     pub(super) indexes: usize,
     pub(super) load_state: LoadState,
     pub(super) shard_count: i32,
+    pub(super) properties: Vec<Property>,
 }
 
 pub(super) const CUSTOMERS: [(&str, &str); 4] = [("1", "ada"), ("2", "bob"), ("3", "cem"), ("4", "dan")];
@@ -78,6 +79,7 @@ fn fill(source: &FakeServer) {
     let mut state = source.state();
     let customers = state.find_mut(&customers).unwrap();
     customers.indexes.clear();
+    customers.properties = vec![Property { key: TIME_TO_LIVE_PROPERTY.to_owned(), value: "60".to_owned() }];
     customers.load_state = LoadState::NotLoaded;
     customers.replica_count = 0;
 }
@@ -195,6 +197,7 @@ fn see(server: &FakeServer) -> BTreeMap<String, Seen> {
             indexes: found.indexes.len(),
             load_state: found.load_state,
             shard_count: found.shard_count,
+            properties: found.properties.clone(),
         };
         seen.insert(full_name.clone(), one);
     }

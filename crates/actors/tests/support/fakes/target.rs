@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use milvault_domain::backup::{BackupScope, CollectionName};
 use milvault_domain::milvus::{
     AccessControl, Cut, DatabaseCut, IndexDescription, LoadState, Property, ServerInfo,
+    TIME_TO_LIVE_PROPERTY,
 };
 use milvault_domain::ports::{
     CollectionInventory, CreatedCollection, DatabaseInventory, ImportProgress, ImportRequest, ImportState,
@@ -149,6 +150,18 @@ impl MilvusTarget for TargetConnection {
         };
         self.pass("created_collection").await?;
         Ok(created)
+    }
+
+    async fn set_properties(&self, name: &CollectionName, properties: &[Property]) -> PortResult<()> {
+        self.pass("set_properties").await?;
+        self.change(name, |collection| {
+            for property in properties {
+                collection.properties.retain(|known| known.key != property.key);
+                collection.properties.push(property.clone());
+            }
+            Ok(())
+        })?;
+        self.pass("properties_set").await
     }
 
     async fn find_collection(&self, name: &CollectionName) -> PortResult<Option<CreatedCollection>> {
@@ -400,6 +413,10 @@ fn carry_out(state: &mut ServerState, disk: &mut Disk, import_id: i64) -> Result
                 rows.push(columns.iter().map(|column| column[position].clone()).collect());
             }
         }
+    }
+    // As every row is older than any time to live here, a server that had been told of one would keep none.
+    if collection.properties.iter().any(|property| property.key == TIME_TO_LIVE_PROPERTY) {
+        rows.clear();
     }
     let kept = rows.len().saturating_sub(std::mem::take(&mut state.rows_to_lose));
     rows.truncate(kept);

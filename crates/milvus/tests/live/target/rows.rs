@@ -5,7 +5,7 @@ use crate::restore::{copy_segments, new_collection, restore};
 use crate::server::{Server, collection_name, connect, ok, setting, target, unique};
 use milvault_domain::backup::{BackupScope, CollectionName};
 use milvault_domain::cluster::MilvusAuth;
-use milvault_domain::milvus::{CollectionCut, LoadState};
+use milvault_domain::milvus::{CollectionCut, LoadState, Property, TIME_TO_LIVE_PROPERTY};
 use milvault_domain::ports::{MilvusTarget, NewCollection};
 use milvus::proto::common::ConsistencyLevel;
 use milvus::proto::milvus::QueryRequest;
@@ -148,4 +148,13 @@ async fn calls_that_are_repeated_change_nothing() {
     }
     let rows: u64 = target.row_counts(&restored).await.unwrap().iter().map(|(_, rows)| rows).sum();
     assert_eq!(rows, 2_000);
+    let property = |key: &str, value: &str| Property { key: key.to_owned(), value: value.to_owned() };
+    let changed = [property(TIME_TO_LIVE_PROPERTY, "7200"), property("collection.autocompaction.enabled", "false")];
+    for _ in 0..2 {
+        target.set_properties(&restored, &changed[1..]).await.unwrap();
+        target.set_properties(&restored, &changed[..1]).await.unwrap();
+    }
+    let mut properties = cut_of(&restored).await.0.properties;
+    properties.sort_by(|a, b| b.key.cmp(&a.key));
+    assert_eq!(properties, changed);
 }

@@ -107,6 +107,10 @@ impl MilvusTarget for PretendedTarget {
         })
     }
 
+    async fn set_properties(&self, _: &CollectionName, _: &[Property]) -> PortResult<()> {
+        Ok(())
+    }
+
     async fn find_collection(&self, name: &CollectionName) -> PortResult<Option<CreatedCollection>> {
         Ok(self.with(name, |collection| created(collection)).ok())
     }
