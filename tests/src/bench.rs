@@ -3,6 +3,7 @@
 //! What is measured runs in a child process of its own, so that making the data does not count into its memory. Times
 //! are told as ratios, because the figures of one machine say little about another.
 
+mod catalog;
 mod child;
 mod copy;
 mod data_set;
@@ -14,6 +15,7 @@ mod restore;
 mod s3;
 mod synthetic;
 
+pub use catalog::bench_catalog;
 pub use child::{CopyTask, run_copy_task};
 pub use copy::{CopyExtra, CopyOptions, bench_copy};
 pub use plan::{PlanTask, bench_plan, run_plan_task};

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod demo;
 pub mod graphql_client;
+pub mod http_receiver;
 pub mod milvault_process;
 pub mod milvus_client;
 pub mod servers;

@@ -17,6 +17,8 @@ const BINARY_VARIABLE: &str = "MILVAULT_BIN";
 /// How to start the server.
 #[derive(Debug, Clone, Default)]
 pub struct MilvaultOptions {
+    /// Where to listen; a free port of this machine by default.
+    pub listen: Option<String>,
     /// Further arguments of `milvault serve`.
     pub arguments: Vec<String>,
     /// Environment variables on top of this process's.
@@ -49,7 +51,7 @@ impl MilvaultProcess {
         let mut serve = command(&binary()?);
         serve
             .arg("serve")
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", options.listen.as_deref().unwrap_or("127.0.0.1:0")])
             .arg("--data-dir")
             .arg(&files.data)
             .arg("--listen-file")
@@ -107,6 +109,32 @@ impl MilvaultProcess {
     /// The HTTP client cannot be built.
     pub fn client(&self) -> Result<GraphqlClient> {
         GraphqlClient::new(&self.address, Some(&self.api_key))
+    }
+
+    /// The directory that it keeps its data in.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        Files::of(&self.directory).data
+    }
+
+    /// Runs another command of the same binary, with the same data directory and environment, to its end.
+    ///
+    /// # Errors
+    /// There is no binary, or it cannot be run. How it ended is not looked at.
+    pub async fn run_command(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let mut other = command(&binary()?);
+        other
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .envs(self.options.environment.iter().map(|(key, value)| (key, value)));
+        let output = tokio::task::spawn_blocking(move || other.output()).await?;
+        output.with_context(|| format!("run milvault {}", arguments.join(" ")))
+    }
+
+    /// Sets an environment variable for the next start, and for other commands.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.options.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Ends the process as a crash would (SIGKILL).

@@ -1,5 +1,6 @@
 //! Generated files that are committed: written here, and checked by CI.
 
+use crate::access;
 use crate::process::{cargo, output, workspace_root};
 use anyhow::{Context, bail};
 use std::fs;
@@ -30,6 +31,13 @@ pub(crate) fn run(mode: Mode) -> anyhow::Result<()> {
         if !ensure_contents(&workspace_root().join(file), &text, mode)? {
             out_of_date.push(file);
         }
+    }
+    let read = |file: &str| {
+        fs::read_to_string(workspace_root().join(file)).with_context(|| format!("cannot read {file}"))
+    };
+    let document = access::document(&read(access::DOCUMENT)?, &read(access::DECISIONS)?)?;
+    if !ensure_contents(&workspace_root().join(access::DOCUMENT), &document, mode)? {
+        out_of_date.push(access::DOCUMENT);
     }
     if !out_of_date.is_empty() {
         bail!("out of date: {}; run `cargo xtask codegen` and commit", out_of_date.join(", "));

@@ -42,7 +42,7 @@ const OURS_IN_TESTS: [(&str, &[&str]); 2] =
     [("milvault-actors", &["milvault-catalog"]), ("milvault-gateway", &["milvault-catalog"])];
 
 /// Libraries that stay behind one crate's border, with the crates that may use them.
-const LIBRARIES: [(&str, &[&str]); 14] = [
+const LIBRARIES: [(&str, &[&str]); 15] = [
     ("actix", &["milvault-actors"]),
     ("sqlx", &["milvault-catalog"]),
     ("object_store", &["milvault-repository", "milvault-tests"]),
@@ -52,6 +52,7 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
     ("async-graphql", &["milvault-gateway"]),
     ("async-graphql-axum", &["milvault-gateway"]),
     ("axum", &["milvault-gateway", "milvault"]),
+    ("openidconnect", &["milvault-gateway"]),
     ("hyper", &["milvault"]),
     ("hyper-util", &["milvault"]),
     ("figment", &["milvault"]),

@@ -1,5 +1,6 @@
 //! What contributors and CI run: `cargo xtask <command>`.
 
+mod access;
 mod ci;
 mod codegen;
 mod delegate;
@@ -25,7 +26,7 @@ enum Task {
     /// Back up a real Milvus, from start to verified bytes.
     #[command(disable_help_flag = true)]
     Demo(PassedOn),
-    /// Measure: `bench copy`, `bench plan`, `bench restore`.
+    /// Measure: `bench copy`, `bench plan`, `bench restore`, `bench catalog`.
     #[command(disable_help_flag = true)]
     Bench(PassedOn),
     /// Install the real servers of the tests, or start them for use by hand.

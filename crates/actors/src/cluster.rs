@@ -1,7 +1,7 @@
 //! `ClusterActor`: the order of one cluster's jobs.
 
 use crate::core::Core;
-use crate::messages::{Cancel, CancelOutcome, Drain, Refusal, Submit};
+use crate::messages::{Cancel, CancelOutcome, Drain, Refusal, Retire, Submit};
 use crate::run::restore::leaves_traces;
 use crate::run::{self, Assignment, Stop, Worked};
 use actix::ArbiterHandle;
@@ -29,7 +29,7 @@ pub(crate) struct ClusterParts {
     pub(crate) core: Arc<Core>,
     /// Where its jobs start their `CopyActor`s.
     pub(crate) arbiter: ArbiterHandle,
-    /// Parks all jobs of the server.
+    /// Parks all jobs of the cluster.
     pub(crate) park: CancellationToken,
     /// Counts the tasks, so that others can wait for their end even when the actor is gone.
     pub(crate) tasks: TaskTracker,
@@ -135,6 +135,16 @@ impl Handler<Drain> for ClusterActor {
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.draining = true;
+    }
+}
+
+impl Handler<Retire> for ClusterActor {
+    type Result = bool;
+
+    fn handle(&mut self, _: Retire, _: &mut Self::Context) -> bool {
+        let is_idle = self.running.is_empty() && self.queue.waiting_count() == 0;
+        self.draining = self.draining || is_idle;
+        is_idle
     }
 }
 

@@ -1,11 +1,17 @@
 //! What every part of this crate shares.
 
+use crate::catalog_backups::CatalogBackupSettings;
+use crate::leases::ClusterLease;
 use crate::live::LiveJobs;
+use milvault_domain::ids::ServerId;
 use milvault_domain::job::Job;
-use milvault_domain::ports::{BinlogReader, Catalog, Clock, IdSource, MilvusConnector, PortResult, Stores};
+use milvault_domain::ports::{
+    BinlogReader, Catalog, Clock, IdSource, MilvusConnector, PortResult, Stores, WebhookSender,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 /// The outside world, through the ports.
 #[derive(Clone)]
@@ -22,6 +28,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Arc<dyn IdSource>,
+    /// Sends to webhooks.
+    pub webhooks: Arc<dyn WebhookSender>,
 }
 
 /// Limits and intervals. The defaults suit production; tests shorten them.
@@ -35,6 +43,13 @@ pub struct Settings {
     pub sweep_grace: Duration,
     /// Time between two looks for automatic backups that are due.
     pub schedule_interval: Duration,
+    /// Time between two looks for deliveries to webhooks that are due.
+    pub notify_interval: Duration,
+    /// Time between two looks for what webhooks are told although no job has ended: backups that are late, and holds
+    /// that end soon.
+    pub notice_interval: Duration,
+    /// How the catalog itself is backed up.
+    pub catalog_backup: CatalogBackupSettings,
     /// How long ended jobs are kept, those that may be removed at all.
     pub jobs_kept: Duration,
     /// How often a job that crashes with the server is begun before it is given up.
@@ -47,6 +62,19 @@ pub struct Settings {
     pub watchdog_interval: Duration,
     /// Time between two looks for open jobs that nobody works on.
     pub reconcile_interval: Duration,
+    /// Identity of this server; `None` makes one.
+    pub server_id: Option<ServerId>,
+    /// A server that is known to be dead: its jobs are taken over at once.
+    pub former_server_id: Option<ServerId>,
+    /// Name of this server, for people.
+    pub server_name: String,
+    /// How long a lease on a cluster lasts that is not renewed: after a crash another server goes on no sooner.
+    pub lease_length: Duration,
+    /// Time between two renewals, and how long a cluster without work is kept; well below
+    /// [`Self::lease_length`].
+    pub lease_renew_interval: Duration,
+    /// Time between two looks at what happens at other servers, where the catalog is shared.
+    pub lease_poll_interval: Duration,
     /// Restarts of one cluster's actor within [`Self::restart_window`] after which it is given up.
     pub restarts_max: usize,
     /// The time in which restarts are counted.
@@ -75,12 +103,21 @@ impl Default for Settings {
             retention_interval: Duration::from_mins(1),
             sweep_grace: Duration::from_hours(24),
             schedule_interval: Duration::from_secs(15),
+            notify_interval: Duration::from_secs(1),
+            notice_interval: Duration::from_mins(1),
+            catalog_backup: CatalogBackupSettings::default(),
             jobs_kept: Duration::from_hours(365 * 24),
             job_attempts_max: 5,
             progress_interval: Duration::from_millis(250),
-            checkpoint_interval: Duration::from_secs(2),
+            checkpoint_interval: Duration::from_secs(1),
             watchdog_interval: Duration::from_secs(2),
             reconcile_interval: Duration::from_secs(30),
+            server_id: None,
+            former_server_id: None,
+            server_name: String::from("milvault"),
+            lease_length: Duration::from_secs(20),
+            lease_renew_interval: Duration::from_secs(5),
+            lease_poll_interval: Duration::from_millis(500),
             restarts_max: 5,
             restart_window: Duration::from_mins(10),
             step_attempts_max: 4,
@@ -101,9 +138,40 @@ pub(crate) struct Core {
     pub(crate) live: LiveJobs,
     /// Where work runs; the actors' own thread only decides.
     pub(crate) io: Handle,
+    /// The lease under which the work is done that sees this; `None` for what is no work on a job.
+    pub(crate) lease: Option<Arc<ClusterLease>>,
+    /// Work that goes on when its job has ended.
+    pub(crate) chores: TaskTracker,
 }
 
 impl Core {
+    pub(crate) fn new(deps: Deps, settings: Settings, io: Handle) -> Self {
+        let (live, chores) = (LiveJobs::new(), TaskTracker::new());
+        Self { deps, settings, live, io, lease: None, chores }
+    }
+
+    /// The same for work on a cluster's jobs: what it writes into the catalog is refused once another server works on
+    /// them.
+    pub(crate) fn under(&self, lease: &Arc<ClusterLease>) -> Self {
+        Self {
+            deps: Deps { catalog: self.deps.catalog.fenced(lease.fence), ..self.deps.clone() },
+            settings: self.settings.clone(),
+            live: self.live.clone(),
+            io: self.io.clone(),
+            lease: Some(Arc::clone(lease)),
+            chores: TaskTracker::new(),
+        }
+    }
+
+    /// To be asked right before every step that cannot be taken back and that the catalog does not see: removing files,
+    /// changing a target.
+    ///
+    /// # Errors
+    /// `Canceled` when this server may not work on the cluster any more.
+    pub(crate) fn check_lease(&self) -> PortResult<()> {
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.check())
+    }
+
     /// Finds a job that must exist.
     pub(crate) async fn job(&self, job_id: milvault_domain::ids::JobId) -> PortResult<Option<Job>> {
         self.deps.catalog.job(job_id).await

@@ -1,21 +1,25 @@
-//! The keeper of all actors: makes a cluster's actor when it is first needed, replaces actors that died, and finds
-//! open jobs that nobody works on.
+//! The keeper of all actors: makes a cluster's actor when this server has its lease, replaces actors that died. Which
+//! clusters that are is a matter of [`crate::takeover`].
 //!
 //! It is no actor itself, because it has to outlive every actor.
 
 use crate::cluster::{ClusterActor, ClusterParts};
 use crate::core::{Core, lock};
+use crate::leases::{ClusterLease, LeaseHealth};
 use crate::messages::{Cancel, CancelOutcome, Drain, Refusal, Submit};
+use crate::news::News;
 use crate::retention::{RetentionActor, RetentionTally};
 use crate::runtime::Lifecycle;
 use crate::schedules::{ScheduleActor, ScheduleTally};
-use crate::settle::settle;
+use crate::takeover::Place;
 use crate::telemetry;
+use crate::webhooks::{NotifyActor, NotifyTally};
 use actix::ArbiterHandle;
 use actix::prelude::{Actor, Addr};
+use futures::future::join_all;
 use milvault_domain::ids::{ClusterId, JobId};
-use milvault_domain::job::Job;
-use milvault_domain::ports::PortResult;
+use milvault_domain::job::{Job, JobState};
+use milvault_domain::lease::NewServer;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,47 +30,83 @@ use tokio_util::task::TaskTracker;
 /// Longest wait for the tasks of an actor that died, and for parked jobs at a shutdown.
 const PARK_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How long a lease lasts where nobody else could claim it: a hundred years.
+const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
+
 pub(crate) struct Host {
     pub(crate) core: Arc<Core>,
+    /// This server, as others see it.
+    pub(crate) server: NewServer,
+    pub(crate) lease_health: LeaseHealth,
+    pub(crate) lease_length: Duration,
     arbiter: ArbiterHandle,
-    state: Mutex<HostState>,
+    pub(crate) state: Mutex<HostState>,
+    pub(crate) news: Mutex<News>,
+    /// One claim at a time.
+    pub(crate) claims: tokio::sync::Mutex<()>,
     /// Parks every job of the server.
     park: CancellationToken,
     /// One replacement at a time.
     reviving: tokio::sync::Mutex<()>,
     pub(crate) retention_tally: Arc<RetentionTally>,
     pub(crate) schedule_tally: Arc<ScheduleTally>,
+    pub(crate) notify_tally: Arc<NotifyTally>,
 }
 
-struct HostState {
+pub(crate) struct HostState {
     lifecycle: Lifecycle,
-    clusters: HashMap<ClusterId, Slot>,
+    /// Those that this server works on, or whose work has not come to its end.
+    pub(crate) clusters: HashMap<ClusterId, Slot>,
+    /// Restarts of actors under leases that were let go of.
+    pub(crate) former_restarts: HashMap<ClusterId, VecDeque<Instant>>,
+    /// When an open job was last given to an actor, and in which state.
+    pub(crate) offered: HashMap<JobId, (Instant, JobState)>,
     retention: Option<Addr<RetentionActor>>,
     schedules: Option<Addr<ScheduleActor>>,
+    notify: Option<Addr<NotifyActor>>,
 }
 
-struct Slot {
-    actor: Addr<ClusterActor>,
-    tasks: TaskTracker,
-    restarts: VecDeque<Instant>,
-    degraded: bool,
+pub(crate) struct Slot {
+    pub(crate) lease: Arc<ClusterLease>,
+    /// What the work under the lease sees of the world.
+    pub(crate) core: Arc<Core>,
+    /// Parks the jobs of the cluster.
+    pub(crate) park: CancellationToken,
+    pub(crate) actor: Addr<ClusterActor>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) restarts: VecDeque<Instant>,
+    pub(crate) degraded: bool,
+    /// The lease is over, and work comes to its end.
+    pub(crate) ending: bool,
+    pub(crate) idle_since: Option<Instant>,
 }
 
 impl Host {
     pub(crate) fn new(core: Arc<Core>, arbiter: ArbiterHandle) -> Self {
+        let shared = core.deps.catalog.is_shared();
+        let lease_length = if shared { core.settings.lease_length } else { FOR_EVER };
         Self {
+            server: Self::identity(&core),
+            lease_health: LeaseHealth::new(lease_length),
+            lease_length,
             core,
             arbiter,
+            news: Mutex::default(),
+            claims: tokio::sync::Mutex::default(),
             state: Mutex::new(HostState {
                 lifecycle: Lifecycle::Starting,
                 clusters: HashMap::new(),
+                former_restarts: HashMap::new(),
+                offered: HashMap::new(),
                 retention: None,
                 schedules: None,
+                notify: None,
             }),
             park: CancellationToken::new(),
             reviving: tokio::sync::Mutex::default(),
             retention_tally: Arc::default(),
             schedule_tally: Arc::default(),
+            notify_tally: Arc::default(),
         }
     }
 
@@ -83,11 +123,27 @@ impl Host {
         state.clusters.iter().filter(|(_, slot)| slot.degraded).map(|(id, _)| *id).collect()
     }
 
-    /// Hands a job, whose row is written, to its cluster's actor.
+    /// Hands a job, whose row is written, to its cluster's actor. Where another server works on the cluster, that one
+    /// finds it.
     pub(crate) async fn submit(&self, job: &Job) -> Result<(), Refusal> {
-        let actor = self.actor(job.cluster_id)?;
-        let message = Submit { job_id: job.id, job_type: job.job_type };
-        match actor.send(message).await {
+        if self.is_ending() {
+            return Err(Refusal::Draining);
+        }
+        if lock(&self.state).clusters.get(&job.cluster_id).is_some_and(|slot| slot.degraded) {
+            return Err(Refusal::Degraded);
+        }
+        let actor = match self.claim(job.cluster_id).await {
+            Ok(Some(actor)) => actor,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(job_id = %job.id, %error, "a job is taken up by the next look for open jobs");
+                return Ok(());
+            }
+        };
+        lock(&self.state).offered.insert(job.id, (Instant::now(), job.state));
+        match actor.send(Submit { job_id: job.id, job_type: job.job_type }).await {
+            // Its lease was given back in this very moment. The next look for open jobs finds this one.
+            Ok(Err(Refusal::Draining)) if !self.is_ending() => Ok(()),
             Ok(answer) => answer,
             // The row is in the catalog, so whoever replaces the actor, this call or the watchdog, takes it up with
             // the other open jobs.
@@ -97,8 +153,17 @@ impl Host {
 
     /// Stops a job that the catalog has marked.
     pub(crate) async fn cancel(&self, cluster_id: ClusterId, job_id: JobId) -> CancelOutcome {
-        let actor = lock(&self.state).clusters.get(&cluster_id).map(|slot| slot.actor.clone());
-        let Some(actor) = actor else { return CancelOutcome::NotRunning };
+        let actor = match self.place(cluster_id) {
+            Place::Here(actor) => actor,
+            Place::Closed => return CancelOutcome::Elsewhere,
+            Place::NotHere => {
+                return match self.core.deps.catalog.held_lease(cluster_id).await {
+                    Ok(None) => CancelOutcome::NotRunning,
+                    // Whoever holds it, or finds the mark when the lease is over, carries it out.
+                    Ok(Some(_)) | Err(_) => CancelOutcome::Elsewhere,
+                };
+            }
+        };
         match actor.send(Cancel { job_id }).await {
             Ok(outcome) => outcome,
             // Its jobs stop with it; the row says what becomes of this one.
@@ -106,60 +171,63 @@ impl Host {
         }
     }
 
-    /// Takes up all jobs that a former process left open.
-    pub(crate) async fn take_up_open_jobs(&self) -> PortResult<()> {
-        for job in self.core.deps.catalog.open_jobs().await? {
-            if let Some(job) = settle(&self.core, job).await? {
-                self.resubmit(&job).await;
-            }
-        }
-        Ok(())
+    fn is_ending(&self) -> bool {
+        matches!(self.lifecycle(), Lifecycle::Draining | Lifecycle::Stopped)
     }
 
     /// Watches until the token is cancelled.
     pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
-        let settings = &self.core.settings;
-        let mut reconciled_at = Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(settings.watchdog_interval) => {}
+                () = tokio::time::sleep(self.core.settings.watchdog_interval) => {}
             }
             self.replace_dead_actors().await;
-            if reconciled_at.elapsed() >= settings.reconcile_interval {
-                self.reconcile().await;
-                reconciled_at = Instant::now();
-            }
         }
     }
 
     /// Lets running jobs end for a while, then parks them. Nothing is taken up any more.
     pub(crate) async fn drain(&self) {
-        let slots: Vec<(Addr<ClusterActor>, TaskTracker)> = {
+        let slots: Vec<(Addr<ClusterActor>, TaskTracker, Arc<ClusterLease>)> = {
             let mut state = lock(&self.state);
             state.lifecycle = Lifecycle::Draining;
             state.retention = None;
             state.schedules = None;
-            state.clusters.values().map(|slot| (slot.actor.clone(), slot.tasks.clone())).collect()
+            state.notify = None;
+            let slots = state.clusters.values();
+            slots.map(|slot| (slot.actor.clone(), slot.tasks.clone(), Arc::clone(&slot.lease))).collect()
         };
-        for (actor, _) in &slots {
+        for (actor, ..) in &slots {
             // A dead actor begins nothing either.
             let _ = actor.send(Drain).await;
         }
-        let all_ended = async {
-            for (_, tasks) in &slots {
-                tasks.close();
-                tasks.wait().await;
-            }
-        };
+        // Each lease is given back as soon as its work has ended, so that another server goes on at once.
+        let all_ended = join_all(slots.iter().map(|(_, tasks, lease)| async {
+            tasks.close();
+            tasks.wait().await;
+            self.mark_ending(lease);
+            self.give_back(lease).await;
+        }));
         tokio::pin!(all_ended);
-        if timeout(self.core.settings.shutdown_grace, &mut all_ended).await.is_ok() {
-            return;
+        if timeout(self.core.settings.shutdown_grace, &mut all_ended).await.is_err() {
+            tracing::info!("jobs did not end in the time of grace; they continue at the next start");
+            self.park.cancel();
+            if timeout(PARK_TIME_MAX, all_ended).await.is_err() {
+                tracing::error!("some jobs could not be parked; whoever takes them up finds them cut off");
+            }
         }
-        tracing::info!("jobs did not end in the time of grace; they continue at the next start");
-        self.park.cancel();
-        if timeout(PARK_TIME_MAX, all_ended).await.is_err() {
-            tracing::error!("some jobs could not be parked; the next start takes them up as cut off");
+        let remove = self.core.deps.catalog.remove_server(self.server.id);
+        if !matches!(timeout(PARK_TIME_MAX, remove).await, Ok(Ok(()))) {
+            tracing::warn!("the catalog was not told that this server ends");
+        }
+    }
+
+    /// Tells the guard that this lease ends in order.
+    fn mark_ending(&self, lease: &ClusterLease) {
+        let mut state = lock(&self.state);
+        let slot = state.clusters.get_mut(&lease.fence.cluster_id);
+        if let Some(slot) = slot.filter(|slot| slot.lease.fence == lease.fence) {
+            slot.ending = true;
         }
     }
 
@@ -169,43 +237,50 @@ impl Host {
         lock(&self.state).retention = Some(address);
     }
 
+    pub(crate) fn start_notify(&self) {
+        let actor = NotifyActor::new(Arc::clone(&self.core), Arc::clone(&self.notify_tally));
+        let address = NotifyActor::start_in_arbiter(&self.arbiter, |_| actor);
+        lock(&self.state).notify = Some(address);
+    }
+
     pub(crate) fn start_schedules(self: &Arc<Self>) {
         let actor = ScheduleActor::new(self, Arc::clone(&self.schedule_tally));
         let address = ScheduleActor::start_in_arbiter(&self.arbiter, |_| actor);
         lock(&self.state).schedules = Some(address);
     }
 
-    fn actor(&self, cluster_id: ClusterId) -> Result<Addr<ClusterActor>, Refusal> {
+    /// Begins to work on a cluster under a new lease; `None` when the server is ending.
+    pub(crate) fn open_slot(&self, lease: &Arc<ClusterLease>, core: Arc<Core>) -> Option<Addr<ClusterActor>> {
+        let cluster_id = lease.fence.cluster_id;
         let mut state = lock(&self.state);
         if matches!(state.lifecycle, Lifecycle::Draining | Lifecycle::Stopped) {
-            return Err(Refusal::Draining);
+            return None;
         }
-        if let Some(slot) = state.clusters.get(&cluster_id) {
-            return if slot.degraded { Err(Refusal::Degraded) } else { Ok(slot.actor.clone()) };
-        }
-        let slot = self.new_slot(cluster_id, VecDeque::new());
+        let restarts = state.former_restarts.remove(&cluster_id).unwrap_or_default();
+        let slot = self.new_slot(Arc::clone(lease), core, restarts);
         let actor = slot.actor.clone();
         state.clusters.insert(cluster_id, slot);
-        Ok(actor)
+        Some(actor)
     }
 
-    fn new_slot(&self, cluster_id: ClusterId, restarts: VecDeque<Instant>) -> Slot {
-        let tasks = TaskTracker::new();
+    fn new_slot(&self, lease: Arc<ClusterLease>, core: Arc<Core>, restarts: VecDeque<Instant>) -> Slot {
+        let (tasks, park) = (TaskTracker::new(), self.park.child_token());
         let parts = ClusterParts {
-            cluster_id,
-            core: Arc::clone(&self.core),
+            cluster_id: lease.fence.cluster_id,
+            core: Arc::clone(&core),
             arbiter: self.arbiter.clone(),
-            park: self.park.clone(),
+            park: park.clone(),
             tasks: tasks.clone(),
         };
         let actor = ClusterActor::start_in_arbiter(&self.arbiter, |_| ClusterActor::new(parts));
-        Slot { actor, tasks, restarts, degraded: false }
+        Slot { lease, core, park, actor, tasks, restarts, degraded: false, ending: false, idle_since: None }
     }
 
     async fn replace_dead_actors(self: &Arc<Self>) {
         let dead: Vec<ClusterId> = {
             let state = lock(&self.state);
-            let dead = state.clusters.iter().filter(|(_, slot)| !slot.degraded && !slot.actor.connected());
+            let is_dead = |slot: &Slot| !slot.degraded && !slot.ending && !slot.actor.connected();
+            let dead = state.clusters.iter().filter(|(_, slot)| is_dead(slot));
             dead.map(|(id, _)| *id).collect()
         };
         for cluster_id in dead {
@@ -224,6 +299,12 @@ impl Host {
             tracing::error!("the schedule actor died and is replaced");
             self.start_schedules();
         }
+        let notify_died = lock(&self.state).notify.as_ref().is_some_and(|actor| !actor.connected());
+        if notify_died {
+            metrics::counter!(telemetry::ACTOR_RESTARTS).increment(1);
+            tracing::error!("the notify actor died and is replaced");
+            self.start_notify();
+        }
     }
 
     /// Replaces a cluster's dead actor and hands it the cluster's open jobs.
@@ -236,7 +317,7 @@ impl Host {
             tracing::error!(%cluster_id, "jobs of an actor that died do not end");
             return Err(Refusal::Degraded);
         }
-        self.replace(cluster_id)?;
+        let Some(actor) = self.replace(cluster_id)? else { return Ok(()) };
         metrics::counter!(telemetry::ACTOR_RESTARTS).increment(1);
         let open_jobs = match self.core.deps.catalog.open_jobs().await {
             Ok(open_jobs) => open_jobs,
@@ -246,7 +327,7 @@ impl Host {
             }
         };
         for job in open_jobs.into_iter().filter(|job| job.cluster_id == cluster_id) {
-            self.resubmit(&job).await;
+            self.submit_to(&actor, &job, Instant::now()).await;
         }
         Ok(())
     }
@@ -257,17 +338,22 @@ impl Host {
         (!slot.actor.connected()).then(|| slot.tasks.clone())
     }
 
-    fn replace(&self, cluster_id: ClusterId) -> Result<(), Refusal> {
+    /// Makes a new actor under the same lease; `None` when there is nothing to replace.
+    fn replace(&self, cluster_id: ClusterId) -> Result<Option<Addr<ClusterActor>>, Refusal> {
         let settings = &self.core.settings;
         let now = Instant::now();
         let mut state = lock(&self.state);
         if matches!(state.lifecycle, Lifecycle::Draining | Lifecycle::Stopped) {
             return Err(Refusal::Draining);
         }
-        let Some(slot) = state.clusters.get_mut(&cluster_id) else { return Ok(()) };
+        let Some(slot) = state.clusters.get_mut(&cluster_id).filter(|slot| !slot.ending) else {
+            return Ok(None);
+        };
         slot.restarts.retain(|at| now.duration_since(*at) < settings.restart_window);
         if slot.restarts.len() >= settings.restarts_max {
             slot.degraded = true;
+            // Another server may have more luck.
+            slot.lease.end();
             let restarts = slot.restarts.len();
             tracing::error!(%cluster_id, restarts, "the actor of a cluster died too often and is given up");
             return Err(Refusal::Degraded);
@@ -275,30 +361,8 @@ impl Host {
         slot.restarts.push_back(now);
         let restarts = std::mem::take(&mut slot.restarts);
         tracing::error!(%cluster_id, restarts = restarts.len(), "the actor of a cluster died and is replaced");
-        *slot = self.new_slot(cluster_id, restarts);
-        Ok(())
-    }
-
-    /// Hands every open job to its actor again. Actors pass over what they have, so this only finds what was lost:
-    /// a message, or the end of a job that the catalog could not record.
-    async fn reconcile(&self) {
-        match self.core.deps.catalog.open_jobs().await {
-            Ok(open_jobs) => {
-                for job in &open_jobs {
-                    self.resubmit(job).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot look for lost jobs; tried again later"),
-        }
-    }
-
-    /// Not through [`Self::submit`], which replaces dead actors by itself: this is called while that happens.
-    async fn resubmit(&self, job: &Job) {
-        let Ok(actor) = self.actor(job.cluster_id) else { return };
-        let answer = actor.send(Submit { job_id: job.id, job_type: job.job_type }).await;
-        if !matches!(answer, Ok(Ok(()))) {
-            tracing::warn!(job_id = %job.id, ?answer, "an open job was not taken; offered again later");
-        }
+        *slot = self.new_slot(Arc::clone(&slot.lease), Arc::clone(&slot.core), restarts);
+        Ok(Some(slot.actor.clone()))
     }
 }
 

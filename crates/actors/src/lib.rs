@@ -9,6 +9,8 @@
 //!   work until the next look at the catalog and loses nothing.
 //! - Nothing here touches a network, a disk or a database except through the ports of `milvault-domain`.
 
+mod catalog_backups;
+mod checks;
 mod cluster;
 mod copy;
 mod core;
@@ -16,10 +18,15 @@ mod error;
 #[cfg(test)]
 #[path = "../tests/support/fakes.rs"]
 mod fakes;
+mod found;
 mod host;
 mod job_pruning;
+mod leases;
 mod live;
 mod messages;
+mod news;
+mod rebuild;
+mod records;
 mod request;
 mod retention;
 mod retry;
@@ -29,16 +36,23 @@ mod schedules;
 mod service;
 mod settle;
 mod sweep;
+mod takeover;
 mod telemetry;
+mod webhooks;
 
 pub use crate::core::{Deps, Settings};
+pub use catalog_backups::CatalogBackupSettings;
+pub use checks::{DrillPolicyChange, DrillPolicyInForce, VerifyPolicyChange, VerifyPolicyInForce};
 pub use error::{ServiceError, StartError};
 pub use live::{JobChange, LiveJob};
+pub use rebuild::{RebuildRequest, Rebuilt, RebuiltCluster, RebuiltRepository, rebuild_catalog};
 pub use request::{
-    AdoptBackupRequest, AttachedBackups, BackupRequest, ClusterPatch, DrillRequest, NewCluster,
+    AdoptBackupRequest, AttachedBackups, BackupRequest, ClusterPatch, CopyRequest, DrillRequest, NewCluster,
     NewRepository, VerifyRequest,
 };
 pub use runtime::{Lifecycle, Runtime, start};
-pub use schedules::{PolicyChange, PolicyInForce};
+pub use schedules::{CopyChange, PolicyChange, PolicyInForce};
 pub use service::identity::{NewApiKey, NewCustomRole, NewUser};
+pub use service::sign_in::NewSignIn;
+pub use service::webhooks::NewWebhook;
 pub use service::{BackupPatch, DeletedBackup, Service, SweepPreview};

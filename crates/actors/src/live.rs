@@ -39,15 +39,16 @@ pub struct JobChange {
 /// current state, so nothing is lost but intermediate figures.
 const CHANGES_MAX: usize = 1024;
 
-/// All jobs at work, and the channel of their news.
+/// All jobs at work, and the channel of their news. Clones are the same.
+#[derive(Clone)]
 pub(crate) struct LiveJobs {
-    entries: Mutex<HashMap<JobId, Arc<LiveEntry>>>,
+    entries: Arc<Mutex<HashMap<JobId, Arc<LiveEntry>>>>,
     changes: broadcast::Sender<JobChange>,
 }
 
 impl LiveJobs {
     pub(crate) fn new() -> Self {
-        Self { entries: Mutex::default(), changes: broadcast::Sender::new(CHANGES_MAX) }
+        Self { entries: Arc::default(), changes: broadcast::Sender::new(CHANGES_MAX) }
     }
 
     pub(crate) fn find(&self, job_id: JobId) -> Option<LiveJob> {

@@ -40,12 +40,19 @@ pub(crate) enum CancelOutcome {
     Stopping,
     /// Nobody works on it (any more).
     NotRunning,
+    /// Another server works on its cluster, or will. It finds the mark.
+    Elsewhere,
 }
 
 /// Take no more jobs and begin none of those that wait.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
+
+/// End, if there is nothing to do: answers whether that is so, and then no more jobs are taken.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct Retire;
 
 /// Copy this unit.
 #[derive(Message)]

@@ -15,7 +15,7 @@ pub struct BackupRequest {
     pub cluster_id: ClusterId,
     /// Of what part of it.
     pub scope: BackupScope,
-    /// Name; `None` makes one from the cluster's name and the time.
+    /// Name; `None` gets the next default one of the cluster.
     pub name: Option<String>,
     /// Description; `None` is empty.
     pub description: Option<String>,
@@ -25,6 +25,25 @@ pub struct BackupRequest {
     pub idempotency_key: Option<String>,
     /// A person or a schedule.
     pub creation_method: CreationMethod,
+    /// Who asks.
+    pub created_by: String,
+}
+
+/// A copy of a backup in another repository that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyRequest {
+    /// Which backup; it must be available.
+    pub backup_id: BackupId,
+    /// Where the copy goes: another repository of the same project.
+    pub repository_id: RepositoryId,
+    /// Name; `None` makes one from the backup's.
+    pub name: Option<String>,
+    /// Description; `None` is that of the backup.
+    pub description: Option<String>,
+    /// Days to keep it, counted from now; `None` is for ever.
+    pub retention_days: Option<u32>,
+    /// A repeated request with the same key gets the backup and job of the first.
+    pub idempotency_key: Option<String>,
     /// Who asks.
     pub created_by: String,
 }

@@ -59,6 +59,7 @@ impl RetentionActor {
         let prunes = self.pruning.take(core.deps.clock.now());
         let task = self.core.io.spawn(async move {
             let expired = expire(&core).await;
+            crate::records::write_due(&core).await;
             if prunes {
                 prune_jobs(&core).await?;
             }
@@ -191,7 +192,7 @@ async fn ask_for_sweeps(core: &Core) -> PortResult<()> {
     };
     for (cluster_id, project_id) in core.deps.catalog.due_sweeps(ended_before, not_since).await? {
         let job = sweep_job(core, cluster_id, project_id, RETENTION.to_owned());
-        if core.deps.catalog.insert_sweep(&job).await?.is_none() {
+        if core.deps.catalog.insert_due_sweep(&job, not_since).await? {
             core.live.publish(&job);
             tracing::info!(%cluster_id, job_id = %job.id, "a sweep is due");
         }

@@ -5,6 +5,7 @@ mod adopt;
 mod backup;
 mod compare;
 mod completeness;
+mod copy;
 mod delete;
 mod ending;
 mod plan;
@@ -179,7 +180,7 @@ const fn first_phase(job_type: JobType) -> JobPhase {
         JobType::Verify => JobPhase::Verify,
         JobType::Restore | JobType::Drill => JobPhase::Prepare,
         JobType::Undo | JobType::Delete => JobPhase::Cleanup,
-        JobType::Sweep => JobPhase::Plan,
+        JobType::Sweep | JobType::Copy => JobPhase::Plan,
         JobType::Compare => JobPhase::Compare,
     }
 }
@@ -199,6 +200,7 @@ async fn work(run: &Run) -> Result<Job, Trouble> {
         JobType::Verify => verify::verify(run).await,
         JobType::Compare => compare::compare(run).await,
         JobType::Adopt => adopt::adopt(run).await,
+        JobType::Copy => copy::copy(run).await,
         JobType::Restore | JobType::Drill => restore::restore(run).await,
         JobType::Undo => undo::undo(run).await,
         JobType::Delete => delete::delete(run).await,

@@ -3,7 +3,6 @@
 use crate::core::{Core, Deps, Settings};
 use crate::error::StartError;
 use crate::host::Host;
-use crate::live::LiveJobs;
 use crate::service::Service;
 use actix::{ArbiterHandle, System};
 use std::io;
@@ -33,15 +32,21 @@ pub enum Lifecycle {
 /// The thread cannot be started, or the catalog does not tell the open jobs.
 pub async fn start(deps: Deps, settings: Settings) -> Result<(Service, Runtime), StartError> {
     let actors = ActorsThread::start().await.map_err(StartError::Thread)?;
-    let core = Arc::new(Core { deps, settings, live: LiveJobs::new(), io: Handle::current() });
+    let core = Arc::new(Core::new(deps, settings, Handle::current()));
     let host = Arc::new(Host::new(core, actors.arbiter.clone()));
     // Made before anything can fail, so that its `Drop` stops the thread.
     let runtime =
         Runtime { host: Arc::clone(&host), actors: Some(actors), stop_watch: CancellationToken::new() };
-    host.take_up_open_jobs().await?;
+    host.register().await?;
+    tokio::spawn(Arc::clone(&host).keep_leases(runtime.stop_watch.clone()));
+    host.look_round().await?;
     host.start_retention();
     host.start_schedules();
+    host.start_notify();
     tokio::spawn(Arc::clone(&host).watch(runtime.stop_watch.clone()));
+    tokio::spawn(crate::catalog_backups::watch(Arc::clone(&host.core), runtime.stop_watch.clone()));
+    tokio::spawn(crate::checks::watch(Arc::clone(&host), runtime.stop_watch.clone()));
+    tokio::spawn(Arc::clone(&host).look_round_for_ever(runtime.stop_watch.clone()));
     host.set_lifecycle(Lifecycle::Ready);
     Ok((Service::new(host), runtime))
 }

@@ -6,10 +6,10 @@ use crate::service::Service;
 use actix::prelude::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use chrono::{NaiveTime, Weekday};
 use milvault_domain::error::InvalidInput;
-use milvault_domain::ids::ClusterId;
+use milvault_domain::ids::{ClusterId, RepositoryId};
 use milvault_domain::job::Job;
 use milvault_domain::keep::KeepRules;
-use milvault_domain::schedule::{ClusterSchedule, SchedulePolicy, TimeZone, Timing};
+use milvault_domain::schedule::{ClusterSchedule, CopyPolicy, SchedulePolicy, TimeZone, Timing};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -33,6 +33,17 @@ pub struct PolicyChange {
     pub retention_days: Option<u32>,
     /// Backups that stay beyond that.
     pub keep: Option<KeepRules>,
+    /// Where each backup is copied to; `Some(None)` for nowhere any more.
+    pub copy: Option<Option<CopyChange>>,
+}
+
+/// Where the backups of a schedule are copied to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyChange {
+    /// Another repository of the same project.
+    pub repository_id: RepositoryId,
+    /// Days until a copy expires, 1 to 30; `None` for as many as the backup has.
+    pub retention_days: Option<u32>,
 }
 
 /// A policy after a change.
@@ -64,6 +75,13 @@ impl PolicyChange {
         policy.enabled = self.enabled;
         policy.retention_days = self.retention_days.unwrap_or(policy.retention_days);
         policy.keep = self.keep.unwrap_or(policy.keep);
+        if let Some(copy) = self.copy {
+            let usual_days = policy.retention_days;
+            policy.copy = copy.map(|copy| CopyPolicy {
+                repository_id: copy.repository_id,
+                retention_days: copy.retention_days.unwrap_or(usual_days),
+            });
+        }
         policy.validate()?;
         Ok(policy)
     }
@@ -108,8 +126,8 @@ pub(crate) struct ScheduleTally {
     pub(crate) failures: AtomicU64,
 }
 
-/// A timer around [`Service::run_due_schedules`]. The timer is armed again after a run has ended, so runs never overlap
-/// nor pile up, and no result of a run ends the actor.
+/// A timer around [`Service::run_due_schedules`] and [`Service::run_due_copies`]. The timer is armed again after a run
+/// has ended, so runs never overlap nor pile up, and no result of a run ends the actor.
 pub(crate) struct ScheduleActor {
     core: Arc<Core>,
     /// Weak, because the host keeps the actor.
@@ -128,7 +146,11 @@ impl ScheduleActor {
 
     fn run(&self, context: &mut Context<Self>) {
         let Some(host) = self.host.upgrade() else { return };
-        let task = self.core.io.spawn(async move { Service::new(host).run_due_schedules().await });
+        let task = self.core.io.spawn(async move {
+            let service = Service::new(host);
+            service.run_due_copies().await;
+            service.run_due_schedules().await
+        });
         let ended = task.into_actor(self).map(|result, actor, context| {
             let tally = &actor.tally;
             tally.runs.fetch_add(1, Ordering::Relaxed);

@@ -3,17 +3,23 @@
 mod adopt;
 mod backups;
 mod check;
+mod checks;
 mod clusters;
 mod compare;
+mod copies;
 mod idempotency;
 pub(crate) mod identity;
 mod jobs;
+mod keyed;
+mod leases;
 mod lifecycle;
 mod lifecycle_storage;
 mod repositories;
 mod restores;
 mod retry;
 mod schedules;
+pub(crate) mod sign_in;
+pub(crate) mod webhooks;
 
 pub(crate) use lifecycle::sweep_job;
 pub use lifecycle::{BackupPatch, DeletedBackup, SweepPreview};
@@ -37,6 +43,10 @@ use tracing::Instrument;
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
+    /// Of the request at hand.
+    idempotency_key: Option<String>,
+    /// The job that the request at hand does again.
+    retry_of: Option<JobId>,
 }
 
 struct Inner {
@@ -54,6 +64,8 @@ impl Service {
                 cluster_edits: Mutex::default(),
                 storage_uses: StorageUses::default(),
             }),
+            idempotency_key: None,
+            retry_of: None,
         }
     }
 

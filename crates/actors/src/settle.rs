@@ -51,6 +51,7 @@ pub(crate) async fn settle(core: &Arc<Core>, job: Job) -> PortResult<Option<Job>
 const fn what_then(job_type: JobType) -> &'static str {
     match job_type {
         JobType::Backup | JobType::Adopt => "ask for a new backup: what was copied is reused",
+        JobType::Copy => "ask for a new copy: what was copied is reused",
         JobType::Restore => "resume or undo the restore",
         JobType::Verify
         | JobType::Drill
@@ -73,5 +74,5 @@ fn clean_up_after(core: &Arc<Core>, job: Job) {
             tracing::error!(job_id = %job.id, ?cleaned, "what a restore that was given up left behind is not removed");
         }
     };
-    core.io.spawn(work.in_current_span());
+    core.chores.spawn_on(work.in_current_span(), &core.io);
 }

@@ -187,6 +187,7 @@ pub(crate) async fn remove_files(
     const AT_ONCE: usize = 8;
     let retry = Retry::of(&core.settings);
     let remove = |listed: ListedFile| async move {
+        core.check_lease()?;
         retry.run("remove a file", || repository.remove_file(listed.file)).await?;
         Ok::<_, PortError>(listed)
     };

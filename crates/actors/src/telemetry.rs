@@ -16,8 +16,19 @@ pub(crate) const RESTORED_BYTES: &str = "milvault_restored_bytes_total";
 pub(crate) const CUT_SECONDS: &str = "milvault_cut_seconds";
 /// Counter by `outcome` (`STARTED`, `SKIPPED`): starts of schedules that were recorded.
 pub(crate) const SCHEDULED_STARTS: &str = "milvault_scheduled_starts_total";
+/// Counter by `outcome` (`DELIVERED`, `RETRIED`, `FAILED`): attempts to tell webhooks.
+pub(crate) const WEBHOOK_ATTEMPTS: &str = "milvault_webhook_attempts_total";
 /// Counter: actors that died and were replaced.
 pub(crate) const ACTOR_RESTARTS: &str = "milvault_actor_restarts_total";
+
+/// Gauge: clusters that this server works on.
+pub(crate) const LEASES_HELD: &str = "milvault_leases_held";
+/// Counter: leases that were granted to this server.
+pub(crate) const LEASES_CLAIMED: &str = "milvault_leases_claimed_total";
+/// Counter: leases that were over before their work was.
+pub(crate) const LEASES_LOST: &str = "milvault_leases_lost_total";
+/// Counter: renewals of leases that the catalog did not answer in time.
+pub(crate) const LEASE_RENEWAL_FAILURES: &str = "milvault_lease_renewal_failures_total";
 
 /// States that end a job, as labels; `None` for the others.
 pub(crate) const fn final_state_label(state: JobState) -> Option<&'static str> {
@@ -39,6 +50,7 @@ pub(crate) const fn type_label(job_type: JobType) -> &'static str {
         JobType::Undo => "UNDO",
         JobType::Compare => "COMPARE",
         JobType::Adopt => "ADOPT",
+        JobType::Copy => "COPY",
         JobType::Delete => "DELETE",
         JobType::Sweep => "SWEEP",
     }

@@ -7,7 +7,7 @@ use crate::error::corrupt;
 use crate::model::{
     CREATED_BY_CHARS_MAX, Spelled, bounded, count, figure, from_json, id, spelled, time, to_json,
 };
-use crate::page::read_page;
+use crate::page::{ListOrder, ListQuery, read_page};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::audit::{AuditActor, AuditEntry, AuditRecord, AuditTarget, CHAIN_START};
@@ -18,8 +18,6 @@ use milvault_domain::ports::{
 
 /// Longest text of an entry other than the actor's name, in characters.
 const TEXT_CHARS_MAX: usize = 128;
-/// Most projects of one filter.
-const PROJECTS_MAX: usize = 1000;
 
 #[async_trait]
 impl AuditCatalog for SqlCatalog {
@@ -31,7 +29,7 @@ impl AuditCatalog for SqlCatalog {
     }
 
     async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage) -> PortResult<Page<AuditEntry>> {
-        match list(filter, page)? {
+        match list(self.database.dialect(), filter, page)? {
             Some(statement) => read_page(self.database.read(statement).await?, page.limit, read),
             None => Ok(Page { items: Vec::new(), has_more: false }),
         }
@@ -145,6 +143,11 @@ pub(crate) fn select_project(target: &AuditTarget) -> Option<Statement> {
         "repository" => Statement::new("SELECT project_id FROM repositories WHERE id = "),
         "backup" => Statement::new("SELECT project_id FROM backups WHERE id = "),
         "job" => Statement::new("SELECT project_id FROM jobs WHERE id = "),
+        "webhook" => Statement::new("SELECT project_id FROM webhooks WHERE id = "),
+        "webhookDelivery" => Statement::new(
+            "SELECT webhooks.project_id AS project_id FROM webhook_deliveries JOIN webhooks \
+             ON webhooks.id = webhook_deliveries.webhook_id WHERE webhook_deliveries.id = ",
+        ),
         "hold" => Statement::new(
             "SELECT backups.project_id AS project_id FROM backup_holds JOIN backups \
              ON backups.id = backup_holds.backup_id WHERE backup_holds.id = ",
@@ -190,7 +193,7 @@ fn insert(entry: &AuditEntry) -> PortResult<Statement> {
 }
 
 /// The statement for a page; `None` when there can be nothing. It asks for one row more than the page has.
-pub(crate) fn list(filter: &AuditFilter, page: AuditPage) -> PortResult<Option<Statement>> {
+pub(crate) fn list(dialect: Dialect, filter: &AuditFilter, page: AuditPage) -> PortResult<Option<Statement>> {
     if !(1..=AuditPage::LIMIT_MAX).contains(&page.limit) {
         return Err(invalid(format!(
             "a page must have 1 to {} entries, got {}",
@@ -198,54 +201,44 @@ pub(crate) fn list(filter: &AuditFilter, page: AuditPage) -> PortResult<Option<S
             page.limit
         )));
     }
-    let mut statement = Statement::new("SELECT * FROM audit_log WHERE organization_id = ")
-        .bind(filter.organization_id.to_string());
-    match filter.project_ids.as_deref() {
-        None => {}
-        Some([]) => return Ok(None),
-        Some([only]) => statement = statement.push(" AND project_id = ").bind(only.to_string()),
-        Some(several) if several.len() <= PROJECTS_MAX => {
-            for (index, project_id) in several.iter().enumerate() {
-                let before = if index == 0 { " AND project_id IN (" } else { ", " };
-                statement = statement.push(before).bind(project_id.to_string());
-            }
-            statement = statement.push(")");
-        }
-        Some(_) => {
-            return Err(invalid(format!("a filter must have at most {PROJECTS_MAX} projects")));
-        }
-    }
-    let conditions = [
-        (" AND actor_id = ", filter.actor_id.as_deref()),
-        (" AND action = ", filter.action.as_deref()),
-        (" AND target_id = ", filter.target_id.as_deref()),
-        (" AND result = ", filter.result.map(Spelled::spelling)),
-    ];
-    for (condition, value) in conditions {
-        if let Some(value) = value {
-            statement = statement.push(condition).bind(value);
-        }
-    }
-    for (condition, bound) in [(" AND at_us >= ", filter.from), (" AND at_us < ", filter.to)] {
-        if let Some(bound) = bound {
-            statement = statement.push(condition).bind(bound.timestamp_micros());
-        }
-    }
-    if let Some(AuditPosition { at, sequence }) = page.after {
-        statement = statement
-            .push(if page.newest_first { " AND (at_us, sequence) < (" } else { " AND (at_us, sequence) > (" })
-            .bind(at.timestamp_micros())
-            .push(", ")
-            .bind(figure("sequence", sequence)?)
-            .push(")");
-    }
-    let order = if page.newest_first {
-        " ORDER BY at_us DESC, sequence DESC LIMIT "
+    let organization = Some(filter.organization_id.to_string());
+    let query = ListQuery::new("SELECT * FROM audit_log WHERE 1 = 1", "").merged_for(dialect);
+    // Entries about one thing are few: everything else is compared row by row.
+    let query = if let Some(target_id) = filter.target_id.as_deref() {
+        let projects = filter.project_ids.as_ref();
+        let projects = projects.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        query
+            .and("target_id = ", Some(target_id))
+            .and("organization_id || '' = ", organization)
+            .and_residual("project_id || ''", projects)?
+            .and("actor_id || '' = ", filter.actor_id.as_deref())
+            .and("action || '' = ", filter.action.as_deref())
+            .and("result || '' = ", filter.result.map(Spelled::spelling))
     } else {
-        " ORDER BY at_us, sequence LIMIT "
+        query
+            .and("organization_id = ", organization)
+            .in_projects(filter.project_ids.as_deref())?
+            .and("actor_id = ", filter.actor_id.as_deref())
+            .and("action = ", filter.action.as_deref())
+            .and("result = ", filter.result.map(Spelled::spelling))
     };
-    Ok(Some(statement.push(order).bind(i64::from(page.limit) + 1)))
+    let query = query
+        .and("at_us >= ", filter.from.map(|time| time.timestamp_micros()))
+        .and("at_us < ", filter.to.map(|time| time.timestamp_micros()));
+    let after = match page.after {
+        Some(AuditPosition { at, sequence }) => {
+            Some([at.timestamp_micros().into(), figure("sequence", sequence)?.into()])
+        }
+        None => None,
+    };
+    let order = if page.newest_first { &NEWEST_FIRST } else { &OLDEST_FIRST };
+    Ok(query.ordered(order, after, i64::from(page.limit) + 1))
 }
+
+const NEWEST_FIRST: ListOrder =
+    ListOrder { after_begins: " AND (at_us, sequence) < (", by: " ORDER BY at_us DESC, sequence DESC" };
+const OLDEST_FIRST: ListOrder =
+    ListOrder { after_begins: " AND (at_us, sequence) > (", by: " ORDER BY at_us, sequence" };
 
 fn invalid(message: String) -> PortError {
     PortError::new(PortErrorKind::InvalidInput, message)

@@ -5,13 +5,14 @@ use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::error::corrupt;
 use crate::idempotency::{self, Earlier};
 use crate::model::{
-    CREATED_BY_CHARS_MAX, Spelled, bounded, count, figure, folded, from_json, id, optional_microseconds,
-    optional_time, spelled, time, to_json,
+    CREATED_BY_CHARS_MAX, Spelled, all_spellings, bounded, count, figure, folded, from_json, id,
+    optional_microseconds, optional_time, spelled, time, to_json,
 };
+use crate::names::{self, Claim};
 use crate::page::ListQuery;
 use crate::{jobs, requests, schedules};
 use chrono::{DateTime, Utc};
-use milvault_domain::backup::{Backup, BackupFacts, BackupStatus, CreationMethod};
+use milvault_domain::backup::{Backup, BackupFacts, BackupStatus, BackupType, CopyOrigin, CreationMethod};
 use milvault_domain::error::DESCRIPTION_CHARS_MAX;
 use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
 use milvault_domain::job::{JobState, JobType};
@@ -45,7 +46,11 @@ pub(crate) async fn insert_with_job(
     {
         return Ok(InsertOutcome::Busy(id(&row.text("id")?)?));
     }
-    transaction.execute(insert(&new.backup)?).await?;
+    let name = match names::claim(transaction, &new.backup).await? {
+        Claim::Free(name) => name,
+        Claim::Taken(other) => return Ok(InsertOutcome::NameTaken(other)),
+    };
+    transaction.execute(insert(&Backup { name, ..new.backup.clone() })?).await?;
     jobs::insert_with_event(transaction, &new.job, creation_method(new)).await?;
     if let Some(sealed) = sealed_request {
         transaction.execute(requests::insert(new.job.id, sealed)).await?;
@@ -83,6 +88,7 @@ fn check_new(new: &NewBackup) -> PortResult<()> {
         && backup.facts.is_none()
         && job.state == JobState::Pending
         && job.job_type.makes_backup()
+        && job.job_type != JobType::Copy
         && job.backup_id == Some(backup.id)
         && job.cluster_id == backup.cluster_id
         && job.project_id == backup.project_id;
@@ -114,6 +120,11 @@ pub(crate) fn insert(backup: &Backup) -> PortResult<Statement> {
             ("created_by", bounded(&backup.created_by, CREATED_BY_CHARS_MAX).into()),
             ("created_at_us", backup.created_at.timestamp_micros().into()),
             ("expires_at_us", optional_microseconds(backup.expires_at).into()),
+            ("copied_from", backup.copied_from.map(|origin| origin.backup_id.to_string()).into()),
+            (
+                "copied_from_repository",
+                backup.copied_from.map(|origin| origin.repository_id.to_string()).into(),
+            ),
         ],
     ))
 }
@@ -195,12 +206,37 @@ pub(crate) fn list(
     filter: &BackupFilter,
     page: PageRequest,
 ) -> PortResult<Option<Statement>> {
-    let query = ListQuery::new("SELECT * FROM backups WHERE 1 = 1", BackupId::PREFIX)
-        .in_projects(filter.project_ids.as_deref())?
-        .and("cluster_id = ", filter.cluster_id.map(|id| id.to_string()))
-        .and("status = ", filter.status.map(Spelled::spelling))
-        .and("backup_type = ", filter.backup_type.map(Spelled::spelling))
-        .and("creation_method = ", filter.creation_method.map(Spelled::spelling))
+    // Names are searched in an index, and only what is found is fetched.
+    let query = match filter.name_contains {
+        None => ListQuery::new("SELECT * FROM backups WHERE 1 = 1", BackupId::PREFIX),
+        Some(_) => ListQuery::new("SELECT id, created_at_us FROM backups WHERE 1 = 1", BackupId::PREFIX)
+            .fetched_from("backups"),
+    };
+    let query = query.merged_for(dialect);
+    let project_ids = filter.project_ids.as_deref();
+    let mut query = match filter.cluster_id {
+        None => query.in_projects(project_ids)?,
+        Some(cluster_id) => query.of_cluster(cluster_id.to_string(), project_ids)?,
+    };
+    // Two indexes for each: one in the order of the list, and one of every kind of backup in that order.
+    if (filter.status, filter.backup_type, filter.creation_method) != (None, None, None) {
+        let live = BackupStatus::SPELLINGS.iter().filter(|(status, _)| *status != BackupStatus::Deleted);
+        query = query
+            .and("creation_method = ", filter.creation_method.map(Spelled::spelling))
+            .and("backup_type = ", filter.backup_type.map(Spelled::spelling))
+            .and("status = ", filter.status.map(Spelled::spelling));
+        if filter.creation_method.is_none() {
+            query = query.and_every("creation_method", all_spellings::<CreationMethod>());
+        }
+        if filter.backup_type.is_none() {
+            query = query.and_every("backup_type", all_spellings::<BackupType>());
+        }
+        if filter.status.is_none() {
+            query = query.and_every("status", live.map(|(_, spelling)| *spelling).collect());
+        }
+    }
+    let query = query
+        .and("verification = ", filter.verification.map(Spelled::spelling))
         .and("created_at_us >= ", filter.created_from.map(|time| time.timestamp_micros()))
         .and("created_at_us < ", filter.created_before.map(|time| time.timestamp_micros()))
         .name_contains(dialect.position_function, filter.name_contains.as_deref());
@@ -246,7 +282,17 @@ pub(crate) fn read(row: &mut Record) -> PortResult<Backup> {
         completed_at: optional_time(row.optional_integer("completed_at_us")?)?,
         expires_at: optional_time(row.optional_integer("expires_at_us")?)?,
         facts: read_facts(row)?,
+        copied_from: read_origin(row)?,
     })
+}
+
+fn read_origin(row: &mut Record) -> PortResult<Option<CopyOrigin>> {
+    match (row.optional_text("copied_from")?, row.optional_text("copied_from_repository")?) {
+        (Some(backup), Some(repository)) => {
+            Ok(Some(CopyOrigin { backup_id: id(&backup)?, repository_id: id(&repository)? }))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn read_facts(row: &mut Record) -> PortResult<Option<BackupFacts>> {

@@ -5,7 +5,9 @@ use crate::database::{Database, Record, Statement, Transaction};
 use crate::page::read_page;
 use crate::restore_completion::{self, Ended};
 use crate::seal::Sealer;
-use crate::{audit, backups, clusters, comparisons, found, jobs, lifecycle, requests, restores, tenancy};
+use crate::{
+    audit, backups, clusters, comparisons, found, jobs, leases, lifecycle, requests, restores, tenancy,
+};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::access::ApiKey;
@@ -14,27 +16,37 @@ use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
 use milvault_domain::job::{Job, JobEvent, JobPhase, JobState};
 use milvault_domain::job_request::JobRequest;
+use milvault_domain::lease::Fence;
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
     BackupFilter, Catalog, ClusterFilter, ClusterRemoval, FoundBackup, InsertJobOutcome, InsertOutcome,
-    JobFilter, NewBackup, NewJob, Page, PageRequest, PortResult, RepositoryFilter, Tenancy, VerifyReport,
+    JobFilter, NewBackup, NewJob, Page, PageRequest, PortErrorKind, PortResult, RepositoryFilter, Tenancy,
+    VerifyReport,
 };
 use milvault_domain::progress::Progress;
 use milvault_domain::repository::Repository;
 use milvault_domain::restore::{CompareReport, Restore, RestorePlan, RestoredCollection};
+use std::sync::Arc;
 
 /// The catalog on either database.
 pub(crate) struct SqlCatalog {
-    pub(crate) database: Box<dyn Database>,
-    pub(crate) sealer: Sealer,
+    pub(crate) database: Arc<dyn Database>,
+    pub(crate) sealer: Arc<Sealer>,
+    /// What every transaction that may write is checked against, in the view that work on a cluster's jobs has.
+    fence: Option<Fence>,
 }
 
 impl SqlCatalog {
     /// Takes the database, after checking that the key is the one that its secrets are sealed with.
     pub(crate) async fn new(database: Box<dyn Database>, sealer: Sealer) -> PortResult<Self> {
-        let catalog = Self { database, sealer };
+        let catalog = Self { database: Arc::from(database), sealer: Arc::new(sealer), fence: None };
         catalog.check_sealing_key().await?;
         Ok(catalog)
+    }
+
+    /// The same catalog, whose writing transactions are refused when the fence is not that of the current lease.
+    pub(crate) fn with_fence(&self, fence: Fence) -> Self {
+        Self { database: Arc::clone(&self.database), sealer: Arc::clone(&self.sealer), fence: Some(fence) }
     }
 
     async fn check_sealing_key(&self) -> PortResult<()> {
@@ -43,8 +55,15 @@ impl SqlCatalog {
             return self.sealer.check_key_id(&row.text("key_id")?);
         }
         let columns = [("singleton", 1.into()), ("key_id", self.sealer.key_id().into())];
-        self.write(Statement::insert("sealing_key", columns)).await?;
-        Ok(())
+        match self.write(Statement::insert("sealing_key", columns)).await {
+            // Another server that starts at the same time was quicker. Its key may be another one.
+            Err(error) if error.kind() == PortErrorKind::Conflict => {
+                let stored = self.database.read(Statement::new("SELECT key_id FROM sealing_key")).await?;
+                let mut row = stored.into_iter().next().ok_or(error)?;
+                self.sealer.check_key_id(&row.text("key_id")?)
+            }
+            written => written.map(|_| ()),
+        }
     }
 
     /// Runs one reading statement for one entry.
@@ -77,8 +96,13 @@ impl SqlCatalog {
         Ok(rows)
     }
 
+    /// Begins a transaction that may write, under the fence if there is one.
     pub(crate) async fn begin(&self) -> PortResult<Box<dyn Transaction>> {
-        self.database.begin().await
+        let mut transaction = self.database.begin().await?;
+        if let Some(fence) = &self.fence {
+            leases::check(&mut *transaction, self.database.dialect(), fence).await?;
+        }
+        Ok(transaction)
     }
 }
 

@@ -4,8 +4,8 @@ use crate::database::{Dialect, Parameter, Record, Statement, Transaction};
 use crate::jobs::OPEN_STATES;
 use crate::model::{count, figure, folded, from_json, id, optional_microseconds, time, to_json};
 use crate::page::ListQuery;
-use crate::schedules;
 use crate::seal::{Place, Sealer};
+use crate::{recovery, schedules};
 use chrono::{DateTime, Utc};
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{ClusterId, JobId, RepositoryId};
@@ -98,12 +98,14 @@ pub(crate) async fn remove(
             Statement::update("backups", [("expires_at_us", now.into())])
                 .push("cluster_id = ")
                 .bind(cluster_id.to_string())
-                .push(" AND status = 'AVAILABLE' AND creation_method = 'AUTO' AND (expires_at_us IS NULL OR expires_at_us > ")
+                .push(" AND status = 'AVAILABLE' AND creation_method = 'AUTO' AND (copied_from IS NULL OR expires_at_us IS NOT NULL) AND (expires_at_us IS NULL OR expires_at_us > ")
                 .bind(now)
                 .push(")"),
         )
         .await?;
+    transaction.execute(recovery::automatic_changed(cluster_id)).await?;
     transaction.execute(schedules::end(cluster_id)).await?;
+    transaction.execute(crate::checks::end_drills(cluster_id)).await?;
     Ok(ClusterRemoval::Removed)
 }
 

@@ -1,9 +1,12 @@
 //! How backups and verifies end well: with an available backup, or with a report.
 
 use crate::backups;
+use crate::copies;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::jobs::{change, load_locked};
 use crate::model::{from_json, to_json};
+use crate::recovery;
+use crate::webhooks;
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupFacts};
 use milvault_domain::ids::{BackupId, JobId};
@@ -45,6 +48,10 @@ pub(crate) async fn complete_backup(
             ));
         }
         transaction.execute(backups::insert_contents(backup_id, contents_json)).await?;
+        transaction.execute(recovery::changed(backup_id)).await?;
+        let backup = backups::load(transaction, backup_id).await?;
+        copies::record_due(transaction, &job, &backup, now).await?;
+        webhooks::backup_completed(transaction, &job, &backup, now).await?;
     }
     Ok((backups::load(transaction, backup_id).await?, job))
 }

@@ -5,12 +5,14 @@
 //! parameter, never part of a text: [`Statement`] takes only `&'static str`.
 
 use crate::error::{corrupt, port_error};
+use crate::tables::Name;
 use async_trait::async_trait;
 use milvault_domain::ports::PortResult;
 use sqlx::{
     AssertSqlSafe, Column, ColumnIndex, Decode, Encode, Executor, IntoArguments, Row, Type, TypeInfo,
     ValueRef,
 };
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A database that holds the catalog.
@@ -24,6 +26,9 @@ pub(crate) trait Database: Send + Sync {
 
     /// Runs one reading statement.
     async fn read(&self, statement: Statement) -> PortResult<Vec<Record>>;
+
+    /// Begins a transaction that reads everything as it was at one moment, however long it takes.
+    async fn begin_snapshot(&self) -> PortResult<Box<dyn Transaction>>;
 
     /// Begins a transaction that may write. Dropping it without a commit undoes it.
     async fn begin(&self) -> PortResult<Box<dyn Transaction>>;
@@ -51,12 +56,28 @@ pub(crate) struct Dialect {
     pub(crate) lock_organizations: Option<&'static str>,
     /// Keeps other transactions from adding to the audit log, where a transaction does not do so by itself.
     pub(crate) lock_audit_log: Option<&'static str>,
+    /// Begins a statement that tells how the one after it is answered, and counts rows where that can be had.
+    #[cfg(feature = "scale")]
+    pub(crate) explain: &'static str,
+    /// Whether it merges the arms of a UNION in their order only when each is ordered by itself.
+    pub(crate) orders_arms: bool,
     /// Function that gives the position of its second argument in its first, 0 when there is none.
     pub(crate) position_function: &'static str,
+    /// Whether several servers may use it at the same time.
+    pub(crate) is_shared: bool,
+    /// Ends a SELECT whose rows others may read but not change before the transaction ends.
+    pub(crate) share_rows: &'static str,
+    /// The database's time, in microseconds since 1970-01-01 UTC.
+    pub(crate) now_us: &'static str,
+    /// Selects the columns of all tables but the one of migrations: `table_name`, `column_name`, and `key_position`, which
+    /// counts from 1 within the primary key and is 0 outside it.
+    pub(crate) select_columns: &'static str,
+    /// Selects the tables that each table refers to: `table_name` and `refers_to`.
+    pub(crate) select_references: &'static str,
 }
 
 /// A value for a parameter. The kind is known even when the value is null: PostgreSQL wants to know it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Parameter {
     Integer(Option<i64>),
     Text(Option<String>),
@@ -118,6 +139,12 @@ impl Statement {
         self
     }
 
+    /// Appends a name that was checked.
+    pub(crate) fn push_name(mut self, name: &Name) -> Self {
+        self.sql.push_str(name.as_str());
+        self
+    }
+
     /// Appends a parameter.
     pub(crate) fn bind(mut self, value: impl Into<Parameter>) -> Self {
         self.parameters.push(value.into());
@@ -152,6 +179,13 @@ impl Statement {
             statement = statement.push(if index == 0 { "" } else { ", " }).push(name).push(" = ").bind(value);
         }
         statement.push(" WHERE ")
+    }
+
+    /// The statement that tells how this one is answered. PostgreSQL answers it on the way.
+    #[cfg(feature = "scale")]
+    pub(crate) fn with_plan(mut self, dialect: Dialect) -> Self {
+        self.sql.insert_str(0, dialect.explain);
+        self
     }
 
     #[cfg(test)]
@@ -208,6 +242,17 @@ impl Record {
             }
             Cell::Null | Cell::Integer(_) | Cell::Text(_) => Err(unexpected_kind(column)),
         }
+    }
+
+    /// All values, by column. A null is one of whatever kind.
+    pub(crate) fn into_values(self) -> BTreeMap<String, Parameter> {
+        let parameter = |cell| match cell {
+            Cell::Null => Parameter::Text(None),
+            Cell::Integer(value) => Parameter::Integer(Some(value)),
+            Cell::Text(value) => Parameter::Text(Some(value)),
+            Cell::Bytes(value) => Parameter::Bytes(Some(value)),
+        };
+        self.0.into_iter().map(|(column, cell)| (column, parameter(cell))).collect()
     }
 
     fn take(&mut self, column: &'static str) -> PortResult<Cell> {

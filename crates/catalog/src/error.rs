@@ -78,7 +78,7 @@ fn classify_postgres(code: &str) -> (PortErrorKind, &'static str) {
             "the catalog's database refused the user; check user, password and rights of the database URL",
         ),
         "3D000" => (PortErrorKind::NotFound, "the catalog's database does not exist; create it"),
-        "40001" | "40P01" | "55P03" | "57014" => {
+        "25P03" | "40001" | "40P01" | "55P03" | "57014" => {
             (PortErrorKind::Unavailable, "the catalog's database is busy; try again in a moment")
         }
         "53100" => (PortErrorKind::StorageFull, FULL),

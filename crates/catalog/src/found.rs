@@ -2,14 +2,15 @@
 
 use crate::database::{Database, Statement, Transaction};
 use crate::model::{bounded, id};
+use crate::names;
 use crate::seal::Sealer;
-use crate::{backups, clusters};
+use crate::{backups, clusters, lifecycle, recovery};
 use milvault_domain::backup::{Backup, BackupFacts, BackupStatus};
-use milvault_domain::cluster::{Cluster, MilvusAuth, MilvusEndpoint};
+use milvault_domain::cluster::Cluster;
 use milvault_domain::error::NAME_CHARS_MAX;
 use milvault_domain::ids::{ClusterId, ProjectId};
+use milvault_domain::lifecycle::BackupHold;
 use milvault_domain::ports::{FoundBackup, PortError, PortErrorKind, PortResult};
-use milvault_domain::storage::{LocalStorage, StorageConfig};
 use std::collections::BTreeSet;
 
 /// Backups that one transaction adds. What a backup shows can be megabytes, and others wait meanwhile.
@@ -22,6 +23,8 @@ struct Prepared {
     backup: Backup,
     facts: BackupFacts,
     contents_json: String,
+    holds: Vec<BackupHold>,
+    record_revision: u64,
 }
 
 /// Adds the backups that are not known, in several transactions: repeating the call after a failure adds the rest.
@@ -66,7 +69,13 @@ fn prepare(found: &FoundBackup) -> PortResult<Prepared> {
     facts.milvus_version = bounded(&facts.milvus_version, NAME_CHARS_MAX);
     backup.name = bounded(&backup.name, NAME_CHARS_MAX);
     backup.cluster_name = bounded(&backup.cluster_name, NAME_CHARS_MAX);
-    Ok(Prepared { backup, facts, contents_json: backups::contents_json(&found.contents)? })
+    Ok(Prepared {
+        backup,
+        facts,
+        contents_json: backups::contents_json(&found.contents)?,
+        holds: found.holds.clone(),
+        record_revision: found.record_revision,
+    })
 }
 
 /// Whether a backup's cluster belongs to the backup's project. A cluster that nobody knows gets a row that says so.
@@ -78,7 +87,7 @@ async fn is_of_project(
     if let Some(project_id) = project_of(transaction, backup.cluster_id).await? {
         return Ok(project_id == backup.project_id);
     }
-    transaction.execute(clusters::insert_unknown(sealer, &unknown_cluster(backup))?).await?;
+    transaction.execute(clusters::insert_unknown(sealer, &Cluster::unregistered(backup))?).await?;
     // Another transaction may have been quicker.
     Ok(project_of(transaction, backup.cluster_id).await? == Some(backup.project_id))
 }
@@ -91,38 +100,22 @@ async fn project_of(
     rows.into_iter().next().map(|mut row| id(&row.text("project_id")?)).transpose()
 }
 
-/// A cluster that is known only from its backups. Its endpoint and storage lead nowhere: the name of the host is one
-/// that no name server may ever know, and the path is none.
-fn unknown_cluster(backup: &Backup) -> Cluster {
-    Cluster {
-        id: backup.cluster_id,
-        project_id: backup.project_id,
-        name: backup.cluster_name.clone(),
-        endpoint: MilvusEndpoint {
-            uri: String::from("http://unknown.invalid"),
-            auth: MilvusAuth::None,
-            ca_pem: None,
-            server_name: None,
-        },
-        storage: StorageConfig::Local(LocalStorage { path: String::new() }),
-        repository_id: backup.repository_id,
-        cu_size: Cluster::CU_SIZE_DEFAULT,
-        max_bytes_per_second: None,
-        created_at: backup.created_at,
-        updated_at: backup.created_at,
-    }
-}
-
 /// Adds a backup unless its id is known. Returns whether it did.
 async fn insert(transaction: &mut dyn Transaction, prepared: Prepared) -> PortResult<bool> {
-    let Prepared { backup, facts, contents_json } = prepared;
+    let Prepared { backup, facts, contents_json, holds, record_revision } = prepared;
     let completed_at = backup.completed_at.unwrap_or(backup.created_at);
-    let creating = Backup { status: BackupStatus::Creating, ..backup };
+    // Its name may have been given to another one meanwhile.
+    let name = names::distinct(transaction, backup.cluster_id, backup.id, &backup.name).await?;
+    let creating = Backup { status: BackupStatus::Creating, name, ..backup };
     if transaction.execute(insert_if_unknown(&creating)?).await? == 0 {
         return Ok(false);
     }
     transaction.execute(backups::make_available(creating.id, &facts, completed_at)?).await?;
     transaction.execute(backups::insert_contents(creating.id, contents_json)).await?;
+    for hold in holds.iter().filter(|hold| hold.backup_id == creating.id) {
+        transaction.execute(lifecycle::insert_found_hold(hold, creating.cluster_id)).await?;
+    }
+    transaction.execute(recovery::insert_found(creating.id, record_revision)?).await?;
     Ok(true)
 }
 

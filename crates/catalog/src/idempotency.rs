@@ -61,7 +61,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-fn check(key: &str) -> PortResult<()> {
+pub(crate) fn check(key: &str) -> PortResult<()> {
     let chars = key.chars().count();
     if (1..=KEY_CHARS_MAX).contains(&chars) {
         return Ok(());

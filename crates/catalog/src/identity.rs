@@ -27,7 +27,7 @@ use std::fmt::Display;
 
 impl SqlCatalog {
     /// Begins a change of who may come in. Another one waits until this one has ended.
-    async fn begin_identity_change(&self) -> PortResult<Box<dyn Transaction>> {
+    pub(crate) async fn begin_identity_change(&self) -> PortResult<Box<dyn Transaction>> {
         let mut transaction = self.begin().await?;
         if let Some(lock) = self.database.dialect().lock_organizations {
             transaction.execute(Statement::new(lock)).await?;

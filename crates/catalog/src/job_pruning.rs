@@ -71,6 +71,8 @@ pub(crate) fn select(ended_before: DateTime<Utc>, limit: u32) -> Statement {
             " AND CASE job_type WHEN 'VERIFY' THEN TRUE WHEN 'COMPARE' THEN TRUE WHEN 'DRILL' THEN TRUE \
              WHEN 'BACKUP' THEN EXISTS \
              (SELECT 1 FROM backups WHERE backups.id = jobs.backup_id AND backups.status = 'DELETED') \
+             WHEN 'COPY' THEN EXISTS \
+             (SELECT 1 FROM backups WHERE backups.id = jobs.backup_id AND backups.status = 'DELETED') \
              ELSE FALSE END",
         )
         .push(" ORDER BY ended_at_us, id LIMIT ")

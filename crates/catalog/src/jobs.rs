@@ -6,11 +6,11 @@ use crate::model::{
     optional_time, spelled, time, to_json,
 };
 use crate::page::ListQuery;
-use crate::{backups, clusters, lifecycle};
+use crate::{backups, clusters, lifecycle, webhooks};
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::CreationMethod;
 use milvault_domain::error::DESCRIPTION_CHARS_MAX;
-use milvault_domain::ids::{ClusterId, JobId};
+use milvault_domain::ids::JobId;
 use milvault_domain::job::{Job, JobEvent, JobPhase, JobState, JobType};
 use milvault_domain::ports::{JobFilter, PageRequest, PortError, PortErrorKind, PortResult};
 use milvault_domain::progress::Progress;
@@ -100,7 +100,7 @@ pub(crate) async fn transition(
 /// What must be kept together with the good end of a job.
 fn required_result(job_type: JobType) -> Option<&'static str> {
     match job_type {
-        JobType::Backup | JobType::Adopt => Some("backup"),
+        JobType::Backup | JobType::Adopt | JobType::Copy => Some("backup"),
         JobType::Restore | JobType::Drill | JobType::Undo => Some("restore"),
         JobType::Compare => Some("comparison"),
         JobType::Verify | JobType::Delete | JobType::Sweep => None,
@@ -137,6 +137,9 @@ pub(crate) async fn change(
         (job.job_type.makes_backup(), to, job.backup_id)
     {
         transaction.execute(backups::make_failed(backup_id, now)).await?;
+    }
+    if to == JobState::Failed {
+        webhooks::job_failed(transaction, job, now).await?;
     }
     Ok(())
 }
@@ -229,19 +232,40 @@ pub(crate) fn select_open() -> Statement {
 }
 
 pub(crate) fn list(dialect: Dialect, filter: &JobFilter, page: PageRequest) -> PortResult<Option<Statement>> {
-    let types = filter.job_types.as_ref().map(|types| types.iter().map(|one| one.spelling()).collect());
-    let states = filter.states.as_ref().map(|states| states.iter().map(|state| state.spelling()).collect());
-    ListQuery::new("SELECT * FROM jobs WHERE 1 = 1", JobId::PREFIX)
-        .in_projects(filter.project_ids.as_deref())?
-        .and("cluster_id = ", filter.cluster_id.as_ref().map(ClusterId::to_string))
-        .and("backup_id = ", filter.backup_id.map(|id| id.to_string()))
-        .and_any("state", states)?
-        .and_any("job_type", types)?
-        .and("created_by = ", filter.created_by.as_deref())
+    let types = filter.job_types.as_ref().map(|types| spellings(types));
+    let states = filter.states.as_ref().map(|states| spellings(states));
+    let query = ListQuery::new("SELECT * FROM jobs WHERE 1 = 1", JobId::PREFIX).merged_for(dialect);
+    let project_ids = filter.project_ids.as_deref();
+    let query = if let Some(backup_id) = filter.backup_id {
+        // A backup has few jobs: everything else is compared row by row.
+        let projects = project_ids.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let cluster = filter.cluster_id.map(|id| vec![id.to_string()]);
+        query
+            .and("backup_id = ", Some(backup_id.to_string()))
+            .and_residual("project_id || ''", projects)?
+            .and_residual("cluster_id || ''", cluster)?
+            .and_residual("state || ''", states)?
+            .and_residual("job_type || ''", types)?
+            .and("created_by || '' = ", filter.created_by.as_deref())
+    } else {
+        let query = match filter.cluster_id {
+            None => query.in_projects(project_ids)?.and("created_by = ", filter.created_by.as_deref()),
+            // Of a cluster's jobs nearly all have one author: its schedule.
+            Some(cluster_id) => query
+                .of_cluster(cluster_id.to_string(), project_ids)?
+                .and("created_by || '' = ", filter.created_by.as_deref()),
+        };
+        query.and_any("job_type", types)?.and_any("state", states)?
+    };
+    query
         .contains(dialect.position_function, "description", filter.description_contains.as_deref())
         .and("created_at_us >= ", filter.created_from.map(|time| time.timestamp_micros()))
         .and("created_at_us < ", filter.created_before.map(|time| time.timestamp_micros()))
         .page(page)
+}
+
+fn spellings<T: Spelled>(values: &[T]) -> Vec<&'static str> {
+    values.iter().map(|value| value.spelling()).collect()
 }
 
 /// The latest events, latest first.

@@ -4,39 +4,54 @@
 //! `jobs`, `restores` and their neighbours); `sqlite` and `postgres` only connect, take the catalog for this server and run
 //! statements. sqlx stays inside this crate. The tables are in `schema/sql`.
 //!
-//! Invariants: one server per catalog; every method is one transaction; whatever may hold secrets is encrypted before
+//! Invariants: one server per SQLite file, any number per PostgreSQL database; every method is one transaction; whatever may hold secrets is encrypted before
 //! it reaches a statement; no text from outside ever becomes part of a statement.
 
 mod audit;
 mod backups;
 mod catalog;
+mod catalog_file;
+mod checks;
 mod clusters;
 mod comparisons;
 mod completion;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod copies;
 mod database;
 mod error;
+mod export;
 mod found;
 mod idempotency;
 mod identity;
 mod job_pruning;
 mod jobs;
+mod keyed;
+mod leases;
 mod lifecycle;
 mod model;
+mod names;
 mod page;
 mod postgres;
 #[cfg(test)]
 mod query_plans;
+mod recovery;
 mod requests;
 mod restore_completion;
 mod restores;
+mod rotation;
+#[cfg(feature = "scale")]
+pub mod scale;
 mod schedules;
 mod seal;
+mod sign_in;
 mod sqlite;
+mod tables;
 mod tenancy;
+mod webhooks;
 
-pub use seal::Sealer;
+pub use rotation::{SealedCatalog, SealedValues, refuse_while_in_use};
+pub use seal::{Sealer, begin_rotation, end_rotation};
 
 use catalog::SqlCatalog;
 use database::Database;
@@ -50,10 +65,10 @@ use std::sync::Arc;
 /// - `sqlite::memory:`: nothing that stays; for tests;
 /// - `postgres://user:password@host:port/database`: a database that exists and may be empty.
 ///
-/// The catalog belongs to the caller until it is dropped.
+/// A SQLite file belongs to the caller until the catalog is dropped; a PostgreSQL database may serve several servers.
 ///
 /// # Errors
-/// `InvalidInput` for other URLs; `Conflict` when another server uses the catalog; `PermissionDenied` when the sealer has
+/// `InvalidInput` for other URLs; `Conflict` when another server uses the SQLite file; `PermissionDenied` when the sealer has
 /// another key than the one the catalog was made with; `Unsupported` when a newer Milvault wrote the catalog; errors of
 /// the database. No error contains the URL's password.
 pub async fn open(url: &str, sealer: Sealer) -> PortResult<Arc<dyn Catalog>> {

@@ -7,7 +7,8 @@ mod sweeps;
 pub(crate) use ending::{
     guard_reader, make_deleted, select_expired, select_overdue_clusters, select_retained,
 };
-pub(crate) use holds::select_binding_in;
+pub(crate) use holds::{insert_found as insert_found_hold, select_binding_in, take_off};
+pub(crate) use sweeps::insert as insert_sweep;
 #[cfg(test)]
 pub(crate) use {
     ending::{select_deletion, select_open_need},
@@ -24,6 +25,8 @@ use crate::catalog::SqlCatalog;
 use crate::clusters;
 use crate::database::{Dialect, Statement, Transaction};
 use crate::model::{bounded, folded, optional_microseconds};
+use crate::names;
+use crate::recovery;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupStatus};
@@ -149,8 +152,9 @@ async fn update(
         return Err(conflict(format!("backup {backup_id} is deleted and cannot be changed")));
     }
     if let Some(name) = change.name.as_ref().filter(|name| **name != backup.name) {
-        if !transaction.query(select_named(cluster_id, name)).await?.is_empty() {
-            let message = format!("the cluster has a backup named `{name}` already; choose another name");
+        let other = names::living(transaction, cluster_id, name).await?;
+        if let Some(other) = other.filter(|_| backup.status != BackupStatus::Failed) {
+            let message = format!("backup {other} of the cluster is named `{name}`; choose another name");
             return Err(conflict(message));
         }
         backup.name.clone_from(name);
@@ -169,16 +173,8 @@ async fn update(
     ];
     let statement = Statement::update("backups", columns).push("id = ").bind(backup_id.to_string());
     transaction.execute(statement).await?;
+    transaction.execute(recovery::changed(backup_id)).await?;
     backups::load(transaction, backup_id).await
-}
-
-/// The backup of a cluster that has a name.
-pub(crate) fn select_named(cluster_id: ClusterId, name: &str) -> Statement {
-    Statement::new("SELECT id FROM backups WHERE cluster_id = ")
-        .bind(cluster_id.to_string())
-        .push(" AND name = ")
-        .bind(name)
-        .push(" AND status <> 'DELETED' LIMIT 1")
 }
 
 fn conflict(message: String) -> PortError {

@@ -8,6 +8,7 @@ use milvault_domain::backup::{BackupStatus, BackupType, CreationMethod};
 use milvault_domain::job::{JobPhase, JobState, JobType, VerifyLevel};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use milvault_domain::restore::RestoreStep;
+use milvault_domain::webhook::{DeliveryState, WebhookEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -20,6 +21,11 @@ pub(crate) trait Spelled: Copy + Sized + 'static {
 
     /// How the column spells it.
     fn spelling(self) -> &'static str;
+}
+
+/// Every spelling of an enum.
+pub(crate) fn all_spellings<T: Spelled>() -> Vec<&'static str> {
+    T::SPELLINGS.iter().map(|(_, spelling)| *spelling).collect()
 }
 
 /// Reads the spelling of an enum.
@@ -78,6 +84,7 @@ spelled!(JobType {
     Undo => "UNDO",
     Compare => "COMPARE",
     Adopt => "ADOPT",
+    Copy => "COPY",
     Delete => "DELETE",
     Sweep => "SWEEP",
 });
@@ -101,6 +108,18 @@ spelled!(JobPhase {
     Compare => "COMPARE",
     Cleanup => "CLEANUP",
 });
+spelled!(WebhookEvent {
+    BackupFailed => "BACKUP_FAILED",
+    BackupOverdue => "BACKUP_OVERDUE",
+    BackupSizeUnusual => "BACKUP_SIZE_UNUSUAL",
+    HoldExpiring => "HOLD_EXPIRING",
+    VerifyFailed => "VERIFY_FAILED",
+    RestoreFailed => "RESTORE_FAILED",
+    DrillFailed => "DRILL_FAILED",
+    CopyFailed => "COPY_FAILED",
+    Ping => "PING",
+});
+spelled!(DeliveryState { Pending => "PENDING", Delivered => "DELIVERED", Failed => "FAILED" });
 spelled!(VerifyLevel { Existence => "EXISTENCE", Structure => "STRUCTURE", Content => "CONTENT" });
 
 spelled!(RestoreStep {
@@ -229,6 +248,8 @@ mod tests {
         check::<JobPhase>();
         check::<VerifyLevel>();
         check::<RestoreStep>();
+        check::<WebhookEvent>();
+        check::<DeliveryState>();
     }
 
     #[test]

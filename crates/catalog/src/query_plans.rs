@@ -4,14 +4,17 @@
 use crate::database::{Database, Statement};
 use crate::sqlite::SqliteDatabase;
 use crate::{
-    audit, backups, clusters, comparisons, completion, idempotency, job_pruning, jobs, lifecycle, postgres,
-    requests, restore_completion, restores, schedules, sqlite, tenancy,
+    audit, backups, checks, clusters, comparisons, completion, copies, idempotency, job_pruning, jobs,
+    leases, lifecycle, names, postgres, requests, restore_completion, restores, schedules, sqlite, tenancy,
 };
 use chrono::{DateTime, Utc};
 use milvault_domain::audit::{AuditResult, AuditTarget};
 use milvault_domain::backup::{BackupStatus, BackupType, CreationMethod};
+use milvault_domain::checks::VerificationState;
+use milvault_domain::ids::ServerId;
 use milvault_domain::ids::{BackupId, ClusterId, HoldId, JobId, OrganizationId, ProjectId, RepositoryId};
 use milvault_domain::job::{JobState, JobType};
+use milvault_domain::lease::Fence;
 use milvault_domain::ports::{
     AuditFilter, AuditPage, AuditPosition, BackupFilter, ClusterFilter, JobFilter, PageRequest,
     RepositoryFilter, SortKey,
@@ -22,6 +25,7 @@ use uuid::Uuid;
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 const CLUSTER: ClusterId = ClusterId::from_uuid(Uuid::nil());
 const PROJECT: ProjectId = ProjectId::from_uuid(Uuid::nil());
+const OTHER_PROJECT: ProjectId = ProjectId::from_uuid(Uuid::max());
 
 pub(crate) async fn plan(database: &SqliteDatabase, statement: Statement) -> String {
     let rows = database.read(statement.explained()).await.unwrap();
@@ -46,16 +50,15 @@ pub(crate) fn pages() -> [PageRequest; 2] {
 async fn lists_of_backups_are_answered_from_an_index() {
     let database = SqliteDatabase::open_in_memory().await.unwrap();
     let dialect = database.dialect();
-    let all = BackupFilter::default;
+    let all = || BackupFilter { project_ids: Some(vec![PROJECT]), ..BackupFilter::default() };
     let filters = [
         all(),
-        BackupFilter { project_ids: Some(vec![PROJECT]), ..all() },
+        BackupFilter { project_ids: Some(vec![PROJECT, OTHER_PROJECT]), ..all() },
         BackupFilter { cluster_id: Some(CLUSTER), ..all() },
         BackupFilter { status: Some(BackupStatus::Available), ..all() },
         BackupFilter { backup_type: Some(BackupType::Cluster), ..all() },
         BackupFilter { creation_method: Some(CreationMethod::Auto), ..all() },
         BackupFilter { created_from: Some(NOW), created_before: Some(NOW), ..all() },
-        BackupFilter { name_contains: Some(String::from("a")), ..all() },
         BackupFilter { project_ids: Some(vec![PROJECT]), cluster_id: Some(CLUSTER), ..all() },
         BackupFilter { project_ids: Some(vec![PROJECT]), status: Some(BackupStatus::Deleted), ..all() },
         BackupFilter {
@@ -82,11 +85,12 @@ async fn lists_of_backups_are_answered_from_an_index() {
 async fn lists_of_jobs_are_answered_from_an_index() {
     let database = SqliteDatabase::open_in_memory().await.unwrap();
     let dialect = database.dialect();
-    let all = JobFilter::default;
+    let all = || JobFilter { project_ids: Some(vec![PROJECT]), ..JobFilter::default() };
     let failed = || Some(vec![JobState::Failed]);
     let filters = [
         all(),
-        JobFilter { project_ids: Some(vec![PROJECT]), ..all() },
+        JobFilter { project_ids: Some(vec![PROJECT, OTHER_PROJECT]), ..all() },
+        JobFilter { states: Some(vec![JobState::Pending, JobState::InProgress]), ..all() },
         JobFilter { cluster_id: Some(CLUSTER), ..all() },
         JobFilter { backup_id: Some(BackupId::from_uuid(Uuid::nil())), ..all() },
         JobFilter { states: failed(), ..all() },
@@ -110,15 +114,21 @@ async fn lists_of_jobs_are_answered_from_an_index() {
 }
 
 #[tokio::test]
-async fn jobs_in_one_of_several_states_are_searched_and_then_sorted() {
+async fn names_are_searched_in_an_index_and_open_jobs_have_their_own() {
     let database = SqliteDatabase::open_in_memory().await.unwrap();
-    let dialect = database.dialect();
-    let states = Some(vec![JobState::Pending, JobState::InProgress]);
-    let filter = JobFilter { states, ..JobFilter::default() };
-    for statement in [jobs::list(dialect, &filter, pages()[0]).unwrap().unwrap(), jobs::select_open()] {
-        let plan = plan(&database, statement).await;
-        assert!(plan.contains("SEARCH jobs USING INDEX jobs_by_state"), "{plan}");
-    }
+    let filter = BackupFilter {
+        project_ids: Some(vec![PROJECT]),
+        name_contains: Some(String::from("a")),
+        ..BackupFilter::default()
+    };
+    let search = backups::list(database.dialect(), &filter, pages()[0]).unwrap().unwrap();
+    let plan_of_search = plan(&database, search).await;
+    assert!(plan_of_search.contains("INDEX backups_live_by_project "), "{plan_of_search}");
+    let plan_of_open = plan(&database, jobs::select_open()).await;
+    assert!(
+        plan_of_open.contains("USING INDEX jobs_open") && !plan_of_open.contains("B-TREE"),
+        "{plan_of_open}"
+    );
 }
 
 #[tokio::test]
@@ -192,12 +202,52 @@ async fn schedules_that_are_due_are_found_in_the_order_of_an_index() {
 }
 
 #[tokio::test]
+async fn what_checks_ask_is_answered_from_an_index() {
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let backup_id = BackupId::from_uuid(Uuid::nil());
+    let job_id = JobId::from_uuid(Uuid::nil());
+    let repository_id = RepositoryId::from_uuid(Uuid::nil());
+    for (what, statement) in [
+        ("verify policy", checks::select_verify(repository_id)),
+        ("verify policy of a job", checks::select_verify_of_job(job_id)),
+        ("drill policy", checks::select_drill(CLUSTER)),
+        ("end of drills", checks::end_drills(CLUSTER)),
+        ("last drill", checks::select_last_drill(backup_id)),
+        ("damage", checks::select_damage(repository_id)),
+        ("verification", checks::select_verification(backup_id)),
+        ("leftovers", checks::select_leftovers(job_id)),
+        ("due leftovers", checks::select_due_leftovers(NOW, 5)),
+    ]
+    .into_iter()
+    .chain(checks::select_due_verifies(NOW, 5).map(|statement| ("due verifies", statement)))
+    .chain(checks::select_due_drills(NOW, 5).map(|statement| ("due drills", statement)))
+    {
+        check(&database, what, statement.clone()).await;
+        let plan = plan(&database, statement).await;
+        assert!(!plan.contains("SCAN ") && !plan.contains("TEMP B-TREE"), "{what}: {plan}");
+    }
+    for projects in [None, Some(vec![ProjectId::from_uuid(Uuid::nil())])] {
+        let filter = BackupFilter {
+            project_ids: projects,
+            verification: Some(VerificationState::Damaged),
+            ..BackupFilter::default()
+        };
+        let page = PageRequest { limit: 50, after: None };
+        let statement = backups::list(database.dialect(), &filter, page).unwrap().unwrap();
+        check(&database, "damaged backups", statement.clone()).await;
+        let plan = plan(&database, statement).await;
+        assert!(plan.contains("verification"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
 async fn what_retention_and_sweeps_ask_is_answered_from_an_index() {
     let database = SqliteDatabase::open_in_memory().await.unwrap();
     let backup_id = BackupId::from_uuid(Uuid::nil());
     let repository_id = RepositoryId::from_uuid(Uuid::nil());
     for (what, statement) in [
-        ("name", lifecycle::select_named(CLUSTER, "name")),
+        ("name", names::select_living(CLUSTER, "name")),
         ("expired", lifecycle::select_expired(database.dialect(), NOW, 10)),
         ("mark", lifecycle::make_deleted(backup_id, NOW)),
         ("retained", lifecycle::select_retained(CLUSTER)),
@@ -243,7 +293,7 @@ async fn the_audit_log_and_old_jobs_are_answered_from_an_index() {
         for newest_first in [true, false] {
             for after in [None, after] {
                 let page = AuditPage { limit: 50, after, newest_first };
-                let statement = audit::list(&filter, page).unwrap().unwrap();
+                let statement = audit::list(database.dialect(), &filter, page).unwrap().unwrap();
                 let plan = plan(&database, statement.clone()).await;
                 assert!(plan.contains("SEARCH audit_log"), "{filter:?}: {plan}");
                 check(&database, &format!("{filter:?}"), statement).await;
@@ -307,4 +357,47 @@ fn both_databases_have_the_same_migrations() {
     assert_eq!(sqlite, names(&postgres::MIGRATOR));
     let versions: Vec<_> = sqlite.iter().map(|(version, _)| *version).collect();
     assert_eq!(versions, (1..).take(versions.len()).collect::<Vec<i64>>());
+}
+
+#[tokio::test]
+async fn copies_and_those_that_are_due_are_found_in_the_order_of_an_index() {
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let backup_id = BackupId::from_uuid(Uuid::nil());
+    for (what, statement) in [
+        ("copies of a backup", copies::select_of(backup_id)),
+        ("open copy of a backup", copies::select_open_copy(backup_id)),
+        ("due copies", copies::select_due(5)),
+    ] {
+        check(&database, what, statement).await;
+    }
+}
+
+#[tokio::test]
+async fn leases_and_what_others_did_are_found_by_an_index() {
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let dialect = database.dialect();
+    let server_id = ServerId::from_uuid(Uuid::nil());
+    let fence = Fence { cluster_id: CLUSTER, server_id, generation: 1 };
+    for (what, statement) in [
+        ("held leases", leases::select_held(dialect)),
+        ("the lease on a cluster", leases::select_held_on(dialect, CLUSTER)),
+        ("a fence", leases::select_fence(dialect, &fence).unwrap()),
+        ("the latest ends", leases::select_ended_since(NOW, 500)),
+        ("a recent sweep", leases::select_sweep_since(CLUSTER, NOW)),
+    ] {
+        check(&database, what, statement).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_lost_catalog_needs_is_answered_from_an_index() {
+    use crate::recovery;
+    let database = SqliteDatabase::open_in_memory().await.unwrap();
+    let backup_id = BackupId::from_uuid(Uuid::nil());
+    for after in [None, Some(backup_id)] {
+        check(&database, "due records", recovery::select_due(after, 100)).await;
+    }
+    check(&database, "a due record", recovery::select_due_of(backup_id)).await;
+    check(&database, "a name", recovery::select_named(PROJECT, "x")).await;
+    check(&database, "backups of the catalog", recovery::select_catalog_backups(5)).await;
 }

@@ -65,7 +65,7 @@ pub(crate) fn check(job: &Job, request: Option<&JobRequest>) -> PortResult<()> {
         (JobType::Undo, Some(JobRequest::Undo { .. }))
         | (JobType::Compare, Some(JobRequest::Compare { .. }))
         | (JobType::Adopt, Some(JobRequest::Adopt(_)))
-        | (JobType::Backup | JobType::Verify, None) => true,
+        | (JobType::Backup | JobType::Verify | JobType::Copy, None) => true,
         _ => false,
     };
     if fits {

@@ -246,7 +246,7 @@ pub(crate) fn delete_old_starts(cluster_id: ClusterId, scheduled_for: DateTime<U
         .bind(oldest.timestamp_micros())
 }
 
-fn read(row: &mut Record) -> PortResult<ClusterSchedule> {
+pub(crate) fn read(row: &mut Record) -> PortResult<ClusterSchedule> {
     let skipped_at = optional_time(row.optional_integer("last_skipped_at_us")?)?;
     let last_skipped = match skipped_at {
         Some(scheduled_for) => Some(SkippedStart {

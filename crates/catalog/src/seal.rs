@@ -2,79 +2,137 @@
 //! the place (table, id, column) it was written for, so that a value cannot be moved to another row.
 //!
 //! Stored form: `v1:<key id>:<hex of nonce and ciphertext>`.
+//!
+//! A key file holds one key, or several lines while keys are changed: the first seals, the others only unseal.
+
+mod key_file;
+
+pub use key_file::{begin_rotation, end_rotation};
 
 use crate::error::corrupt;
 use crate::model::{from_json, to_json};
 use aes_gcm::aead::{Aead, KeyInit, Nonce, Payload};
 use aes_gcm::{Aes256Gcm, Key};
+use key_file::{create_key, read_keys};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use zeroize::Zeroizing;
 
 const VERSION: &str = "v1";
 const NONCE_BYTES: usize = 12;
 const KEY_BYTES: usize = 32;
-/// A key file holds 64 digits and a line break; whatever is larger is no key file.
-const KEY_FILE_BYTES_MAX: u64 = 256;
 
-/// Encrypts and decrypts secrets with one key.
+/// Encrypts secrets with one key, and decrypts them with that and older ones.
 pub struct Sealer {
-    cipher: Aes256Gcm,
-    key_id: String,
+    current: SealingKey,
+    older: Vec<SealingKey>,
     origin: String,
+}
+
+struct SealingKey {
+    cipher: Aes256Gcm,
+    id: String,
+    /// For what is derived from it.
+    bytes: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+impl SealingKey {
+    fn new(key: Zeroizing<[u8; KEY_BYTES]>) -> Self {
+        // A one-way name of the key, which tells keys apart and tells nothing about them.
+        let digest = blake3::derive_key("milvault 2026 catalog sealing key id", &*key);
+        Self {
+            cipher: Aes256Gcm::new(&Key::<Aes256Gcm>::from(*key)),
+            id: hex::encode(&digest[..8]),
+            bytes: key,
+        }
+    }
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Sealer")
-            .field("key_id", &self.key_id)
+            .field("key_id", &self.current.id)
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
 }
 
 impl Sealer {
-    /// Reads the key from a file, or makes a new key and its file where there is none. The file holds 64 hexadecimal
-    /// digits, and only its owner may read it. Whoever loses it loses the secrets in the catalog: back it up apart
+    /// Reads the keys from a file, or makes a new key and its file where there is none. The file holds 64 hexadecimal
+    /// digits, and one such line more for each older key; only its owner may read it. Whoever loses it loses the secrets in the catalog: back it up apart
     /// from the database.
     ///
     /// # Errors
     /// `PermissionDenied` when other users can read the file or this one cannot; `InvalidInput` when it holds no key;
     /// `Unavailable` when it cannot be read or made.
     pub fn load_or_create(path: &Path) -> PortResult<Self> {
-        let key = match read_key(path) {
-            Ok(Some(key)) => key,
-            Ok(None) => create_key(path)?,
-            Err(error) => return Err(error),
+        let keys = match read_keys(path)? {
+            Some(keys) => keys,
+            None => vec![create_key(path)?],
         };
-        Ok(Self::with_key(&key, format!("key file {}", path.display())))
+        Self::with_keys(keys, format!("key file {}", path.display()))
+    }
+
+    /// Reads the keys from a file that must exist.
+    ///
+    /// # Errors
+    /// As for [`Self::load_or_create`]; `NotFound` when there is none.
+    pub fn load(path: &Path) -> PortResult<Self> {
+        let missing =
+            || PortError::new(PortErrorKind::NotFound, format!("there is no key file {}", path.display()));
+        Self::with_keys(read_keys(path)?.ok_or_else(missing)?, format!("key file {}", path.display()))
     }
 
     /// Takes a key that comes from elsewhere.
     #[must_use]
     pub fn from_key_bytes(key: [u8; KEY_BYTES]) -> Self {
-        Self::with_key(&Zeroizing::new(key), String::from("the given key"))
+        let current = SealingKey::new(Zeroizing::new(key));
+        Self { current, older: Vec::new(), origin: String::from("the given key") }
     }
 
-    fn with_key(key: &Zeroizing<[u8; KEY_BYTES]>, origin: String) -> Self {
-        // A one-way name of the key, which tells keys apart and tells nothing about them.
-        let digest = blake3::derive_key("milvault 2026 catalog sealing key id", &**key);
-        Self {
-            cipher: Aes256Gcm::new(&Key::<Aes256Gcm>::from(**key)),
-            key_id: hex::encode(&digest[..8]),
-            origin,
-        }
+    /// Takes keys that come from elsewhere: one that seals, and others that only unseal.
+    #[must_use]
+    pub fn from_keys(current: [u8; KEY_BYTES], older: &[[u8; KEY_BYTES]]) -> Self {
+        let older = older.iter().map(|key| SealingKey::new(Zeroizing::new(*key))).collect();
+        Self { older, ..Self::from_key_bytes(current) }
     }
 
-    /// Name of the key, not secret.
-    pub(crate) fn key_id(&self) -> &str {
-        &self.key_id
+    fn with_keys(keys: Vec<Zeroizing<[u8; KEY_BYTES]>>, origin: String) -> PortResult<Self> {
+        let mut keys = keys.into_iter().map(SealingKey::new);
+        let none = || PortError::new(PortErrorKind::InvalidInput, format!("{origin} holds no key"));
+        let current = keys.next().ok_or_else(none)?;
+        Ok(Self { current, older: keys.collect(), origin })
+    }
+
+    /// Name of the key that seals, not secret.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.current.id
+    }
+
+    /// Names of the keys that only unseal.
+    #[must_use]
+    pub fn older_key_ids(&self) -> Vec<String> {
+        self.older.iter().map(|key| key.id.clone()).collect()
+    }
+
+    /// The key with that name.
+    fn key(&self, key_id: &str) -> Option<&SealingKey> {
+        std::iter::once(&self.current).chain(&self.older).find(|key| key.id == key_id)
+    }
+
+    /// Whether a sealed value is sealed with the key that seals now.
+    pub(crate) fn is_current(&self, sealed: &str) -> bool {
+        key_id_of(sealed) == Some(self.key_id())
+    }
+
+    /// Seals a sealed value anew, with the key that seals now.
+    pub(crate) fn reseal(&self, place: Place<'_>, sealed: &str) -> PortResult<String> {
+        self.seal(place, &self.unseal(place, sealed)?)
     }
 
     /// Encrypts a structure for one place.
@@ -93,10 +151,11 @@ impl Sealer {
         let bound_to = place.to_string();
         let payload = Payload { msg: plaintext.as_bytes(), aad: bound_to.as_bytes() };
         let ciphertext = self
+            .current
             .cipher
             .encrypt(&Nonce::<Aes256Gcm>::from(nonce), payload)
             .map_err(|_| PortError::new(PortErrorKind::Internal, format!("cannot encrypt {place}")))?;
-        Ok(format!("{VERSION}:{}:{}{}", self.key_id, hex::encode(nonce), hex::encode(ciphertext)))
+        Ok(format!("{VERSION}:{}:{}{}", self.current.id, hex::encode(nonce), hex::encode(ciphertext)))
     }
 
     /// Decrypts what was sealed for the same place.
@@ -105,32 +164,108 @@ impl Sealer {
         let (Some(VERSION), Some(key_id), Some(digits)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(corrupt(format_args!("{place} is not sealed in a form that this program knows")));
         };
-        self.check_key_id(key_id)?;
+        let Some(key) = self.key(key_id) else { return Err(self.unknown_key(key_id)) };
         let damaged = || corrupt(format_args!("{place} was changed after it was sealed"));
         let bytes = hex::decode(digits).map_err(|_| damaged())?;
         let (nonce, ciphertext) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(damaged)?;
         let bound_to = place.to_string();
         let payload = Payload { msg: ciphertext, aad: bound_to.as_bytes() };
         let plaintext =
-            self.cipher.decrypt(&Nonce::<Aes256Gcm>::from(*nonce), payload).map_err(|_| damaged())?;
+            key.cipher.decrypt(&Nonce::<Aes256Gcm>::from(*nonce), payload).map_err(|_| damaged())?;
         String::from_utf8(plaintext).map(Zeroizing::new).map_err(|_| damaged())
     }
 
-    /// Whether this is the key with that name.
+    /// Whether this holds the key with that name.
     ///
     /// # Errors
     /// `PermissionDenied`, in words that name both keys.
     pub(crate) fn check_key_id(&self, key_id: &str) -> PortResult<()> {
-        if key_id == self.key_id {
-            return Ok(());
-        }
-        Err(PortError::new(
+        if self.key(key_id).is_some() { Ok(()) } else { Err(self.unknown_key(key_id)) }
+    }
+
+    fn unknown_key(&self, key_id: &str) -> PortError {
+        PortError::new(
             PortErrorKind::PermissionDenied,
             format!(
                 "the secrets in the catalog are sealed with key {key_id}, but {} holds key {}; put the key back that the catalog was made with",
-                self.origin, self.key_id
+                self.origin, self.current.id
             ),
-        ))
+        )
+    }
+}
+
+/// Bytes of a key's name, and of what makes the key of each file another one.
+pub(crate) const KEY_ID_BYTES: usize = 8;
+pub(crate) const SALT_BYTES: usize = 16;
+
+/// A key for one file, derived from one that seals.
+pub(crate) struct FileKey {
+    cipher: Aes256Gcm,
+}
+
+impl FileKey {
+    fn derive(key: &SealingKey, salt: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("milvault 2026 catalog backup key v1");
+        hasher.update(&*key.bytes).update(salt);
+        let derived = Zeroizing::new(*hasher.finalize().as_bytes());
+        Self { cipher: Aes256Gcm::new(&Key::<Aes256Gcm>::from(*derived)) }
+    }
+
+    /// A nonce for each piece of the file: no two pieces have the same, and the last one is known as such.
+    fn nonce(piece: u64, last: bool) -> [u8; NONCE_BYTES] {
+        let mut nonce = [0; NONCE_BYTES];
+        nonce[..8].copy_from_slice(&piece.to_le_bytes());
+        nonce[8] = u8::from(last);
+        nonce
+    }
+
+    pub(crate) fn seal(&self, piece: u64, last: bool, plaintext: &[u8]) -> PortResult<Vec<u8>> {
+        let nonce = Nonce::<Aes256Gcm>::from(Self::nonce(piece, last));
+        let failed =
+            |_| PortError::new(PortErrorKind::Internal, "a backup of the catalog cannot be encrypted");
+        self.cipher.encrypt(&nonce, plaintext).map_err(failed)
+    }
+
+    pub(crate) fn unseal(&self, piece: u64, last: bool, sealed: &[u8]) -> PortResult<Vec<u8>> {
+        let nonce = Nonce::<Aes256Gcm>::from(Self::nonce(piece, last));
+        let failed = |_| PortError::new(PortErrorKind::Corrupt, "the backup of the catalog is damaged");
+        self.cipher.decrypt(&nonce, sealed).map_err(failed)
+    }
+}
+
+impl Sealer {
+    /// A key for a new file, the name of the key that it derives from, and the salt to derive it again.
+    pub(crate) fn new_file_key(&self) -> PortResult<(FileKey, [u8; KEY_ID_BYTES], [u8; SALT_BYTES])> {
+        let mut key_id = [0; KEY_ID_BYTES];
+        hex::decode_to_slice(&self.current.id, &mut key_id)
+            .map_err(|error| PortError::with_source(PortErrorKind::Internal, "a key has no name", error))?;
+        let salt = random_bytes::<SALT_BYTES>();
+        Ok((FileKey::derive(&self.current, &salt), key_id, salt))
+    }
+
+    /// The key of a file that was written before.
+    ///
+    /// # Errors
+    /// `PermissionDenied` when it derives from a key that is not here.
+    pub(crate) fn file_key(&self, key_id: &[u8], salt: &[u8]) -> PortResult<FileKey> {
+        let key_id = hex::encode(key_id);
+        let missing = || {
+            let message = format!(
+                "the backup of the catalog is sealed with key {key_id}, but {} holds key {}; put that key back, or in a line of its own behind the current one",
+                self.origin, self.current.id
+            );
+            PortError::new(PortErrorKind::PermissionDenied, message)
+        };
+        Ok(FileKey::derive(self.key(&key_id).ok_or_else(missing)?, salt))
+    }
+}
+
+/// Name of the key that a value is sealed with; `None` when it has no form that this program knows.
+pub(crate) fn key_id_of(sealed: &str) -> Option<&str> {
+    let mut parts = sealed.splitn(3, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(VERSION), Some(key_id), Some(_)) => Some(key_id),
+        _ => None,
     }
 }
 
@@ -151,90 +286,6 @@ impl fmt::Display for Place<'_> {
 fn random_bytes<const N: usize>() -> [u8; N] {
     use aes_gcm::aead::Generate;
     <[u8; N]>::generate()
-}
-
-fn read_key(path: &Path) -> PortResult<Option<Zeroizing<[u8; KEY_BYTES]>>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(file_error(path, "read", error)),
-    };
-    check_private(path, &file)?;
-    let mut text = Zeroizing::new(String::new());
-    (&mut file)
-        .take(KEY_FILE_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(|error| file_error(path, "read", error))?;
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| {
-        PortError::new(
-            PortErrorKind::InvalidInput,
-            format!(
-                "key file {} does not hold 64 hexadecimal digits; put the right file back, or remove it when the catalog is new",
-                path.display()
-            ),
-        )
-    })?;
-    Ok(Some(key))
-}
-
-/// Writes the file under a temporary name and links it to its own, so that nobody ever sees half a key and two
-/// servers that start at once end up with the same one.
-fn create_key(path: &Path) -> PortResult<Zeroizing<[u8; KEY_BYTES]>> {
-    let failed = |error| file_error(path, "make", error);
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let key = Zeroizing::new(random_bytes::<KEY_BYTES>());
-    // Temporary files of this library are readable by their owner only.
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(*key))));
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => {
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-            Ok(key)
-        }
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
-            read_key(path)?.ok_or_else(|| failed(error.error))
-        }
-        Err(error) => Err(failed(error.error)),
-    }
-}
-
-#[cfg(unix)]
-fn check_private(path: &Path, file: &File) -> PortResult<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = file.metadata().map_err(|error| file_error(path, "read", error))?.permissions().mode();
-    let others = mode & 0o077;
-    if others == 0 {
-        return Ok(());
-    }
-    Err(PortError::new(
-        PortErrorKind::PermissionDenied,
-        format!(
-            "key file {} can be read by other users (mode {:o}); run `chmod 600` on it, and consider its key known to them",
-            path.display(),
-            mode & 0o777
-        ),
-    ))
-}
-
-#[cfg(not(unix))]
-fn check_private(_path: &Path, _file: &File) -> PortResult<()> {
-    Ok(())
-}
-
-fn file_error(path: &Path, verb: &str, error: std::io::Error) -> PortError {
-    let kind = match error.kind() {
-        ErrorKind::PermissionDenied => PortErrorKind::PermissionDenied,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => PortErrorKind::StorageFull,
-        ErrorKind::ReadOnlyFilesystem => PortErrorKind::ReadOnly,
-        _ => PortErrorKind::Unavailable,
-    };
-    PortError::with_source(kind, format!("cannot {verb} key file {}: {error}", path.display()), error)
 }
 
 #[cfg(test)]
@@ -314,12 +365,39 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_changed_in_steps_that_never_lose_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("master.key");
+        let first = Sealer::load_or_create(&path).unwrap();
+        let sealed = first.seal(PLACE, "hunter2").unwrap();
+
+        let both = begin_rotation(&path).unwrap();
+        assert_ne!(both.key_id(), first.key_id());
+        assert_eq!(both.older_key_ids(), [first.key_id().to_owned()]);
+        assert_eq!(begin_rotation(&path).unwrap().key_id(), both.key_id(), "an open change goes on");
+        assert!(!both.is_current(&sealed));
+        assert_eq!(both.unseal(PLACE, &sealed).unwrap().as_str(), "hunter2");
+        let anew = both.reseal(PLACE, &sealed).unwrap();
+        assert!(both.is_current(&anew));
+
+        let retired = end_rotation(&path).unwrap();
+        assert_eq!(retired.len(), 1);
+        let second = Sealer::load(&path).unwrap();
+        assert_eq!((second.key_id(), second.older_key_ids().len()), (both.key_id(), 0));
+        assert_eq!(second.unseal(PLACE, &anew).unwrap().as_str(), "hunter2");
+        assert_eq!(second.unseal(PLACE, &sealed).unwrap_err().kind(), PortErrorKind::PermissionDenied);
+        assert_eq!(Sealer::load(&retired[0]).unwrap().unseal(PLACE, &sealed).unwrap().as_str(), "hunter2");
+        assert!(end_rotation(&path).unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
     fn servers_that_start_at_once_get_the_same_key() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("catalog.key");
         let ids: Vec<String> = std::thread::scope(|scope| {
             let threads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| Sealer::load_or_create(&path).unwrap().key_id)).collect();
+                (0..8).map(|_| scope.spawn(|| Sealer::load_or_create(&path).unwrap().current.id)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");

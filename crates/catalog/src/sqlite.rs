@@ -80,7 +80,20 @@ async fn connect_writer(options: SqliteConnectOptions) -> PortResult<SqlitePool>
 impl Database for SqliteDatabase {
     fn dialect(&self) -> Dialect {
         // A transaction holds the lock on the whole database, so rows and tables need none.
-        Dialect { lock_rows: "", lock_organizations: None, lock_audit_log: None, position_function: "instr" }
+        Dialect {
+            lock_rows: "",
+            lock_organizations: None,
+            lock_audit_log: None,
+            #[cfg(feature = "scale")]
+            explain: "EXPLAIN QUERY PLAN ",
+            orders_arms: false,
+            position_function: "instr",
+            is_shared: false,
+            share_rows: "",
+            now_us: "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            select_columns: "SELECT tables.name AS table_name, columns.name AS column_name, columns.pk AS key_position FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%' AND tables.name <> '_sqlx_migrations' ORDER BY tables.name, columns.cid",
+            select_references: "SELECT DISTINCT tables.name AS table_name, keys.\"table\" AS refers_to FROM sqlite_master AS tables, pragma_foreign_key_list(tables.name) AS keys WHERE tables.type = 'table' ORDER BY tables.name, keys.\"table\"",
+        }
     }
 
     async fn ping(&self) -> PortResult<()> {
@@ -89,6 +102,11 @@ impl Database for SqliteDatabase {
 
     async fn read(&self, statement: Statement) -> PortResult<Vec<Record>> {
         fetch(&self.readers, statement).await
+    }
+
+    async fn begin_snapshot(&self) -> PortResult<Box<dyn Transaction>> {
+        let transaction = self.readers.begin().await.map_err(port_error)?;
+        Ok(Box::new(SqliteTransaction(transaction)))
     }
 
     async fn begin(&self) -> PortResult<Box<dyn Transaction>> {

@@ -140,7 +140,7 @@ fn read_user(row: &mut Record) -> PortResult<Option<KeyUser>> {
 }
 
 /// A grant as it is now: a custom role is what its privileges amount to.
-fn read_grant(row: &mut Record) -> PortResult<Option<RoleGrant>> {
+pub(crate) fn read_grant(row: &mut Record) -> PortResult<Option<RoleGrant>> {
     let project_id = row.optional_text("project_id")?.map(|text| id(&text)).transpose()?;
     let role: Option<Role> = match (row.optional_text("role")?, row.optional_text("privileges")?) {
         (None, _) => None,

@@ -6,8 +6,9 @@
 
 use async_trait::async_trait;
 use milvault_catalog::contract::{Home, run};
-use milvault_catalog::{Sealer, open};
-use milvault_domain::ports::{Catalog, PortErrorKind, PortResult};
+use milvault_catalog::scale::ScaleCatalog;
+use milvault_catalog::{SealedCatalog, Sealer, open};
+use milvault_domain::ports::{Catalog, PortResult};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use std::str::FromStr;
@@ -59,6 +60,14 @@ impl Home for PostgresHome {
         open(&self.url(), sealer).await
     }
 
+    async fn open_sealed(&self, sealer: Sealer) -> PortResult<SealedCatalog> {
+        SealedCatalog::open(&self.url(), sealer).await
+    }
+
+    async fn scale(&self) -> PortResult<ScaleCatalog> {
+        ScaleCatalog::open(&self.url()).await
+    }
+
     async fn raw_contents(&self) -> Vec<u8> {
         let mut connection = self.connect().await;
         let tables = sqlx::query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -94,33 +103,6 @@ fn sealer() -> Sealer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres_keeps_the_contract() {
     run(PostgresHome::new).await;
-}
-
-#[tokio::test]
-async fn a_lost_lock_is_reported_and_taken_again() {
-    let home = PostgresHome::new().await;
-    let catalog = home.open(sealer()).await.unwrap();
-    let mut connection = home.connect().await;
-    let end_lock_holder = "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks \
-        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-
-    sqlx::query(end_lock_holder).execute(&mut connection).await.unwrap();
-    let error = catalog.ping().await.unwrap_err();
-    assert_eq!(error.kind(), PortErrorKind::Unavailable);
-    assert!(error.to_string().contains("taken again"), "{error}");
-    catalog.ping().await.unwrap();
-    assert_eq!(home.open(sealer()).await.err().unwrap().kind(), PortErrorKind::Conflict);
-
-    // Another server is quicker.
-    sqlx::query(end_lock_holder).execute(&mut connection).await.unwrap();
-    let other = home.open(sealer()).await.unwrap();
-    assert_eq!(catalog.ping().await.unwrap_err().kind(), PortErrorKind::Conflict);
-    other.ping().await.unwrap();
-    drop(other);
-    assert_eq!(catalog.ping().await.unwrap_err().kind(), PortErrorKind::Unavailable);
-    catalog.ping().await.unwrap();
-    drop((catalog, connection));
-    home.remove().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 
 use async_trait::async_trait;
 use milvault_catalog::contract::{Home, run};
-use milvault_catalog::{Sealer, open};
+use milvault_catalog::scale::ScaleCatalog;
+use milvault_catalog::{SealedCatalog, Sealer, open};
 use milvault_domain::ports::{Catalog, PortErrorKind, PortResult};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -33,6 +34,14 @@ impl SqliteHome {
 impl Home for SqliteHome {
     async fn open(&self, sealer: Sealer) -> PortResult<Arc<dyn Catalog>> {
         open(&self.url(), sealer).await
+    }
+
+    async fn open_sealed(&self, sealer: Sealer) -> PortResult<SealedCatalog> {
+        SealedCatalog::open(&self.url(), sealer).await
+    }
+
+    async fn scale(&self) -> PortResult<ScaleCatalog> {
+        ScaleCatalog::open(&self.url()).await
     }
 
     async fn raw_contents(&self) -> Vec<u8> {

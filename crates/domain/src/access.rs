@@ -6,7 +6,7 @@ mod custom_role;
 pub use assignment::{AssignedRole, Assignment};
 pub use custom_role::{CustomRole, Privilege, UnknownPrivilege};
 
-use crate::ids::{ApiKeyId, OrganizationId, ProjectId, UserId};
+use crate::ids::{ApiKeyId, OrganizationId, ProjectId, SessionId, UserId};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,7 @@ pub enum Action {
     View,
     /// Make, verify and cancel backups.
     ManageBackups,
-    /// Register, change and remove clusters and repositories.
+    /// Register, change and remove clusters, repositories and webhooks.
     ManageClusters,
 }
 
@@ -93,12 +93,41 @@ pub struct RoleGrant {
     pub project_id: Option<ProjectId>,
 }
 
+/// What somebody proved himself with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// An API key.
+    ApiKey(ApiKeyId),
+    /// A session of somebody who signed in by an identity provider.
+    Session(SessionId),
+}
+
+impl Credential {
+    /// The key, if it is one.
+    #[must_use]
+    pub const fn api_key_id(self) -> Option<ApiKeyId> {
+        match self {
+            Self::ApiKey(api_key_id) => Some(api_key_id),
+            Self::Session(_) => None,
+        }
+    }
+
+    /// The session, if it is one.
+    #[must_use]
+    pub const fn session_id(self) -> Option<SessionId> {
+        match self {
+            Self::Session(session_id) => Some(session_id),
+            Self::ApiKey(_) => None,
+        }
+    }
+}
+
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The key that was presented.
-    pub api_key_id: ApiKeyId,
-    /// The user whose personal key it is; `None` for service keys.
+    /// What was presented.
+    pub credential: Credential,
+    /// The user whose personal key or session it is; `None` for service keys.
     pub user_id: Option<UserId>,
     /// Organization.
     pub organization_id: OrganizationId,
@@ -223,7 +252,7 @@ mod tests {
 
     fn principal(role: Role, project_id: Option<ProjectId>) -> Principal {
         Principal {
-            api_key_id: ApiKeyId::from_uuid(Uuid::nil()),
+            credential: Credential::ApiKey(ApiKeyId::from_uuid(Uuid::nil())),
             user_id: None,
             organization_id: OrganizationId::from_uuid(Uuid::nil()),
             name: String::from("somebody"),

@@ -15,7 +15,7 @@ pub const CHAIN_START: [u8; 32] = [0; 32];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuditActorKind {
-    /// A person, by a personal API key.
+    /// A person, by a personal API key or a session.
     User,
     /// A service API key.
     ApiKey,
@@ -63,6 +63,12 @@ impl AuditActor {
     #[must_use]
     pub fn anonymous() -> Self {
         Self { kind: AuditActorKind::Anonymous, id: None, name: String::from("anonymous"), api_key_id: None }
+    }
+
+    /// A user who signed in by an identity provider.
+    #[must_use]
+    pub fn of_session(user_id: UserId, name: String) -> Self {
+        Self { kind: AuditActorKind::User, id: Some(user_id.to_string()), name, api_key_id: None }
     }
 
     /// Whoever presented a key: its user, or the key itself when it is a service key.

@@ -39,6 +39,17 @@ pub struct Backup {
     pub expires_at: Option<DateTime<Utc>>,
     /// What it consists of; known once it is available.
     pub facts: Option<BackupFacts>,
+    /// Where it was copied from; `None` for a backup that was made of the cluster itself.
+    pub copied_from: Option<CopyOrigin>,
+}
+
+/// The backup that a copy was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOrigin {
+    /// The backup.
+    pub backup_id: BackupId,
+    /// Where it lay.
+    pub repository_id: RepositoryId,
 }
 
 /// What a finished backup consists of.
@@ -227,6 +238,8 @@ pub struct ManifestHeader {
     pub expires_at_ms: Option<i64>,
     /// The source's storage, for people; no credentials.
     pub source_url: String,
+    /// Where it was copied from; `None` for a backup that was made of the cluster itself.
+    pub copied_from: Option<CopyOrigin>,
     /// What the cluster was at the cut.
     pub cut: Cut,
 }

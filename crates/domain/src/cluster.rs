@@ -1,9 +1,10 @@
 //! A registered Milvus cluster.
 
+use crate::backup::Backup;
 use crate::error::{InvalidInput, check_name};
 use crate::ids::{ClusterId, ProjectId, RepositoryId};
 use crate::secret::Secret;
-use crate::storage::StorageConfig;
+use crate::storage::{LocalStorage, StorageConfig};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,38 @@ impl Cluster {
     pub const CU_SIZE_MAX: u32 = 1024;
     /// Compute units of a cluster for which none was given.
     pub const CU_SIZE_DEFAULT: u32 = 4;
+
+    /// The address of a cluster that is known only from its backups: a name that no name server may ever know.
+    pub const UNKNOWN_URI: &str = "http://unknown.invalid";
+
+    /// A cluster that is known only from its backups. Its address and storage lead nowhere.
+    #[must_use]
+    pub fn unregistered(backup: &Backup) -> Self {
+        Self {
+            id: backup.cluster_id,
+            project_id: backup.project_id,
+            name: backup.cluster_name.clone(),
+            endpoint: MilvusEndpoint {
+                uri: Self::UNKNOWN_URI.to_owned(),
+                auth: MilvusAuth::None,
+                ca_pem: None,
+                server_name: None,
+            },
+            storage: StorageConfig::Local(LocalStorage { path: String::new() }),
+            repository_id: backup.repository_id,
+            cu_size: Self::CU_SIZE_DEFAULT,
+            max_bytes_per_second: None,
+            created_at: backup.created_at,
+            updated_at: backup.created_at,
+        }
+    }
+
+    /// Whether nobody has said yet where it is: its backups are known, its address or its storage is not.
+    #[must_use]
+    pub fn needs_registration(&self) -> bool {
+        let no_storage = matches!(&self.storage, StorageConfig::Local(local) if local.path.is_empty());
+        no_storage || self.endpoint.uri == Self::UNKNOWN_URI
+    }
 
     /// Checks what a person may set.
     ///

@@ -39,6 +39,12 @@ pub fn check_name(field: &'static str, name: &str) -> Result<(), InvalidInput> {
             format!("must have 1 to {NAME_CHARS_MAX} characters, got {count}"),
         ));
     }
+    if let Some(invisible) = name.chars().find(|character| is_invisible(*character)) {
+        return Err(InvalidInput::new(
+            field,
+            format!("must not contain invisible characters, and has U+{:04X}", u32::from(invisible)),
+        ));
+    }
     if name.chars().any(char::is_control) || name.trim() != name {
         return Err(InvalidInput::new(
             field,
@@ -46,6 +52,29 @@ pub fn check_name(field: &'static str, name: &str) -> Result<(), InvalidInput> {
         ));
     }
     Ok(())
+}
+
+/// Characters that nobody sees, or that turn the direction of others around: with them two names look the same that are
+/// not. Control characters are not among them.
+pub(crate) const fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffd}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// Descriptions are at most 1,024 characters, line breaks allowed, other control characters not.
@@ -165,5 +194,34 @@ impl fmt::Debug for PortError {
 impl Error for PortError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_people_see_of_it() {
+        for name in ["nightly", "ночной бэкап", "每日备份", "Übung #1 (a/b)", &"ü".repeat(64)]
+        {
+            check_name("name", name).unwrap();
+        }
+        for name in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "a\0b",
+            "a\u{200b}b",
+            "\u{202e}evil",
+            "a\u{feff}",
+            "a\u{e0041}",
+            "a\u{2028}b",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(check_name("name", name).unwrap_err().field, "name", "{name:?}");
+        }
     }
 }

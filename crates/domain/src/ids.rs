@@ -107,6 +107,22 @@ id_type!(
     HoldId, "hld", "hold"
 );
 id_type!(
+    /// A running server: one life of a process.
+    ServerId, "srv", "server"
+);
+id_type!(
+    /// A webhook.
+    WebhookId, "whk", "webhook"
+);
+id_type!(
+    /// The delivery of an event to a webhook.
+    DeliveryId, "dlv", "webhook delivery"
+);
+id_type!(
+    /// A session: somebody who signed in by an identity provider (its record, not its token).
+    SessionId, "ses", "session"
+);
+id_type!(
     /// A custom role.
     CustomRoleId, "rol", "custom role"
 );

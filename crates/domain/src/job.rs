@@ -59,6 +59,8 @@ pub enum JobType {
     Compare,
     /// Takes over a backup that milvus-backup made.
     Adopt,
+    /// Copies a backup to another repository.
+    Copy,
     /// Buries a backup that was deleted by hand.
     Delete,
     /// Removes what only deleted and failed backups of a cluster refer to.
@@ -66,11 +68,12 @@ pub enum JobType {
 }
 
 impl JobType {
-    /// Whether it needs the files of the backup that it refers to: such a backup neither is deleted nor expires.
+    /// Whether it needs the files of the backup that it refers to: such a backup neither is deleted nor expires. A copy
+    /// refers to the backup that it makes, and needs the one that this is copied from besides.
     #[must_use]
     pub const fn reads_backup(self) -> bool {
         match self {
-            Self::Verify | Self::Restore | Self::Drill | Self::Compare => true,
+            Self::Verify | Self::Restore | Self::Drill | Self::Compare | Self::Copy => true,
             Self::Backup | Self::Undo | Self::Adopt | Self::Delete | Self::Sweep => false,
         }
     }
@@ -78,7 +81,7 @@ impl JobType {
     /// Whether it ends with a new backup.
     #[must_use]
     pub const fn makes_backup(self) -> bool {
-        matches!(self, Self::Backup | Self::Adopt)
+        matches!(self, Self::Backup | Self::Adopt | Self::Copy)
     }
 }
 
@@ -125,7 +128,7 @@ pub enum JobPhase {
 }
 
 /// How thoroughly to check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum VerifyLevel {
     /// Manifests decode, and every file they reference exists with the right size.
     Existence,

@@ -55,6 +55,8 @@ pub struct RetainedBackup {
     pub created_at: DateTime<Utc>,
     /// When its age is over; `None` is never.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether it is a copy of another backup. Keep rules pass copies over: they would count a backup twice.
+    pub is_copy: bool,
 }
 
 /// What a cluster's policy says about retention.
@@ -151,7 +153,7 @@ pub fn retention_decision<S: BuildHasher>(
             if let Some(hold) = holds.get(&backup.id).filter(|hold| hold.is_active_at(now)) {
                 kept_by.push(KeepReason::Held { reason: hold.reason.clone(), until: hold.until });
             }
-            if backup.creation_method == CreationMethod::Auto {
+            if backup.creation_method == CreationMethod::Auto && !backup.is_copy {
                 kept_by.extend(rules.reasons(backup.created_at));
             }
             let over_age_since = backup.expires_at.filter(|end| *end <= now);

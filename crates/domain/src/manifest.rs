@@ -14,8 +14,8 @@ mod v1;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoder, Item};
-pub use encode::Encoder;
+pub use decode::{Decoder, FramedObjects, Item};
+pub use encode::{EncodedObjects, Encoder};
 pub use pack::{PACK_TRAILER_BYTES, PackEntry, PackTrailer, encode_pack_tail};
 
 use crate::object::PackId;

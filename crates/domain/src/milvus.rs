@@ -210,7 +210,7 @@ pub enum LoadState {
 }
 
 /// A segment of the cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SegmentCut {
     /// Milvus's segment id.
     pub segment_id: i64,

@@ -8,9 +8,14 @@ use crate::object::{ObjectId, PackId, SourceObject, StoredObject};
 use crate::progress::Progress;
 use serde::{Deserialize, Serialize};
 
+mod heal;
+mod holdings;
 mod index;
+mod transfer;
 
+pub use holdings::Holdings;
 pub use index::ObjectIndex;
+pub use transfer::plan_transfer;
 
 /// Size at which a pack is closed. The measured optimum of local disks; on object stores it is one upload.
 pub const PACK_TARGET_BYTES: u64 = 64 << 20;
@@ -80,6 +85,12 @@ pub struct CopyPlan {
 }
 
 impl CopyPlan {
+    /// Adds objects that are in the repository and were not among those that the plan was made of.
+    pub fn reuse(&mut self, mut objects: Vec<StoredObject>) {
+        objects.append(&mut self.reused);
+        self.reused = objects;
+    }
+
     /// The job's totals before the first unit: reused objects count as done.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -113,15 +124,20 @@ pub fn plan_copy(
     objects.dedup_by_key(|object| object.key);
     let mut plan = CopyPlan::default();
     let mut open_unit = OpenUnit { route, objects: Vec::new(), size_bytes: 0 };
+    let mut healing = OpenUnit { route: CopyRoute::Packs, objects: Vec::new(), size_bytes: 0 };
     for source in objects {
         let id = ObjectId::derive(cluster_id, &source);
         if let Some(stored) = index.stored(id, &source) {
             plan.reused.push(stored);
+        } else if index.needs_pack(id) {
+            healing.push(PlannedObject { id, source }, &mut plan.units);
         } else {
             open_unit.push(PlannedObject { id, source }, &mut plan.units);
         }
     }
     open_unit.close(&mut plan.units);
+    healing.close(&mut plan.units);
+    index.avoid_damaged_names(&mut plan.units);
     plan
 }
 

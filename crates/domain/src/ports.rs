@@ -2,15 +2,22 @@
 
 mod audit;
 mod catalog;
+mod checks;
+mod copies;
 mod identity;
 mod job_pruning;
+mod keyed;
+mod leases;
 mod lifecycle;
 mod milvus;
+mod recovery;
 mod rows;
 mod runtime;
 mod schedules;
+mod sign_in;
 mod stores;
 mod target;
+mod webhooks;
 
 pub use audit::{AuditCatalog, AuditFilter, AuditPage, AuditPosition};
 pub use catalog::{
@@ -18,13 +25,22 @@ pub use catalog::{
     InsertJobOutcome, InsertOutcome, JobFilter, NewBackup, NewJob, Page, PageRequest, RepositoryFilter,
     SortKey, Tenancy,
 };
+pub use checks::{CheckOrder, CheckReport, ChecksCatalog, RecordedCheck, RepositoryChecks};
+pub use copies::{CopyCatalog, DueCopy, InsertCopyOutcome, NewCopy};
 pub use identity::{IdentityCatalog, KeyFilter, UserFilter};
 pub use job_pruning::JobPruning;
+pub use keyed::KeyedJobs;
+pub use leases::LeaseCatalog;
 pub use lifecycle::{BackupRemains, DeleteOutcome, LifecycleCatalog, RepositoryGraves, Retained};
 pub use milvus::{MilvusCluster, MilvusConnector};
+pub use recovery::{
+    ByteSink, ByteSource, CatalogBackup, CatalogBackupClaim, DueRecord, FileSink, RecoveryCatalog,
+    RepositoryRecords,
+};
 pub use rows::{BinlogReader, FieldDigest, KeyFiles, RowChoice, RowDigest, SegmentKeys};
 pub use runtime::{Clock, IdSource, SecretSource};
 pub use schedules::{SaveScheduleOutcome, ScheduleCatalog, ScheduledStart, StartOutcome};
+pub use sign_in::SignInCatalog;
 pub use stores::{
     AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, READ_BYTES_MAX, SealReceipt,
     SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport,
@@ -32,6 +48,11 @@ pub use stores::{
 pub use target::{
     CollectionInventory, CreatedCollection, DatabaseInventory, ImportProgress, ImportRequest, ImportState,
     Inventory, MilvusTarget, NewCollection,
+};
+
+pub use webhooks::{
+    Attempted, ClaimedDelivery, EndingHold, RecordOutcome, WatchedSchedule, WebhookCatalog, WebhookMessage,
+    WebhookSender,
 };
 
 pub use crate::error::{PortError, PortErrorKind, PortResult};

@@ -1,7 +1,9 @@
 //! The order of one cluster's jobs, as a pure state machine: the actor around it carries out the effects.
 //!
 //! Rules: jobs that write (backups, restores and their like) run one at a time, in the order of acceptance; verifies
-//! and comparisons read only and run beside them, a bounded number at once. Nothing here decides whether a manual backup may be accepted: the catalog's
+//! and comparisons read only and run beside them, a bounded number at once. A copy to another repository may take long,
+//! so it holds up no backup: copies run one at a time beside all others but sweeps, which would remove what a copy that
+//! is being planned relies on. Nothing here decides whether a manual backup may be accepted: the catalog's
 //! unique index does, so that the rule holds across restarts and servers too.
 
 use crate::ids::JobId;
@@ -90,11 +92,15 @@ impl ClusterQueue {
     fn start_ready(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut still_waiting = VecDeque::with_capacity(self.waiting.len());
+        let mut sweep_waits = false;
         while let Some((job_id, job_type)) = self.waiting.pop_front() {
-            if self.may_start(job_type) {
+            // Copies that follow one another would keep a sweep whose turn it is waiting for ever.
+            let goes_first = job_type != JobType::Copy || !sweep_waits;
+            if goes_first && self.may_start(job_type) {
                 self.running.push((job_id, job_type));
                 effects.push(Effect::Start(job_id, job_type));
             } else {
+                sweep_waits |= job_type == JobType::Sweep && self.running_in(Lane::Writers) == 0;
                 still_waiting.push_back((job_id, job_type));
             }
         }
@@ -103,27 +109,51 @@ impl ClusterQueue {
     }
 
     fn may_start(&self, job_type: JobType) -> bool {
-        let running =
-            self.running.iter().filter(|(_, running)| reads_only(*running) == reads_only(job_type)).count();
-        running < if reads_only(job_type) { Self::VERIFIES_MAX } else { 1 }
+        let lane = Lane::of(job_type);
+        let in_the_way = match job_type {
+            JobType::Copy => self.runs(JobType::Sweep),
+            JobType::Sweep => self.runs(JobType::Copy),
+            _ => false,
+        };
+        !in_the_way && self.running_in(lane) < if lane == Lane::Readers { Self::VERIFIES_MAX } else { 1 }
+    }
+
+    fn running_in(&self, lane: Lane) -> usize {
+        self.running.iter().filter(|(_, running)| Lane::of(*running) == lane).count()
+    }
+
+    fn runs(&self, job_type: JobType) -> bool {
+        self.running.iter().any(|(_, running)| *running == job_type)
     }
 }
 
-const fn reads_only(job_type: JobType) -> bool {
-    match job_type {
-        JobType::Verify | JobType::Compare => true,
-        JobType::Backup
-        | JobType::Restore
-        | JobType::Drill
-        | JobType::Undo
-        | JobType::Adopt
-        | JobType::Delete
-        | JobType::Sweep => false,
+/// Jobs that bound one another's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Writers,
+    Copies,
+    Readers,
+}
+
+impl Lane {
+    const fn of(job_type: JobType) -> Self {
+        match job_type {
+            JobType::Verify | JobType::Compare => Self::Readers,
+            JobType::Copy => Self::Copies,
+            JobType::Backup
+            | JobType::Restore
+            | JobType::Drill
+            | JobType::Undo
+            | JobType::Adopt
+            | JobType::Delete
+            | JobType::Sweep => Self::Writers,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashSet;
@@ -149,6 +179,27 @@ mod tests {
         prop::collection::vec(step, 0..300)
     }
 
+    #[test]
+    fn a_sweep_gets_its_turn_among_copies() {
+        let mut queue = ClusterQueue::default();
+        let started = |effects: Vec<Effect>| -> Vec<JobType> {
+            let types = effects.into_iter().filter_map(|effect| match effect {
+                Effect::Start(_, job_type) => Some(job_type),
+                Effect::Stop(_) | Effect::Discard(_) => None,
+            });
+            types.collect()
+        };
+        assert_eq!(started(queue.submit(job(1), JobType::Copy).unwrap()), [JobType::Copy]);
+        assert_eq!(started(queue.submit(job(2), JobType::Sweep).unwrap()), []);
+        assert_eq!(started(queue.submit(job(3), JobType::Copy).unwrap()), []);
+        assert_eq!(started(queue.submit(job(4), JobType::Backup).unwrap()), [JobType::Backup]);
+        assert_eq!(started(queue.finish(job(1))), [JobType::Copy], "the sweep waits for the backup anyway");
+        assert_eq!(started(queue.finish(job(3))), []);
+        assert_eq!(started(queue.finish(job(4))), [JobType::Sweep]);
+        assert_eq!(started(queue.submit(job(5), JobType::Copy).unwrap()), []);
+        assert_eq!(started(queue.finish(job(2))), [JobType::Copy]);
+    }
+
     proptest! {
         #[test]
         fn one_writer_at_a_time_and_nobody_is_lost(steps in steps()) {
@@ -160,11 +211,13 @@ mod tests {
                 let effects = match step {
                     Step::Submit(number, backup) => {
                         if ended.contains(&job(number)) { continue }
-                        let job_type = match (backup, number % 2) {
+                        let job_type = match (backup, number % 3) {
                             (true, 0) => JobType::Backup,
-                            (true, _) => JobType::Restore,
+                            (true, 1) => JobType::Restore,
+                            (true, _) => JobType::Sweep,
                             (false, 0) => JobType::Compare,
-                            (false, _) => JobType::Verify,
+                            (false, 1) => JobType::Verify,
+                            (false, _) => JobType::Copy,
                         };
                         match queue.submit(job(number), job_type) {
                             Ok(effects) => { accepted.insert(job(number)); effects }
@@ -187,9 +240,11 @@ mod tests {
                         Effect::Discard(id) => { prop_assert!(accepted.contains(&id)); ended.insert(id); }
                     }
                 }
-                let readers = running.iter().filter(|(_, job_type)| reads_only(*job_type)).count();
-                prop_assert!(readers <= ClusterQueue::VERIFIES_MAX);
-                prop_assert!(running.len() - readers <= 1);
+                let at_work = |wanted| running.iter().filter(|(_, job_type)| Lane::of(*job_type) == wanted).count();
+                prop_assert!(at_work(Lane::Readers) <= ClusterQueue::VERIFIES_MAX);
+                prop_assert!(at_work(Lane::Writers) <= 1 && at_work(Lane::Copies) <= 1);
+                let sweeps = running.iter().any(|(_, job_type)| *job_type == JobType::Sweep);
+                prop_assert!(!sweeps || at_work(Lane::Copies) == 0);
                 prop_assert_eq!(accepted.len(), ended.len() + running.len() + queue.waiting_count());
             }
         }

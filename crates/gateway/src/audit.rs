@@ -6,6 +6,7 @@ pub(crate) use refused::RefusedAuthentications;
 
 use crate::auth::Caller;
 use crate::error::GatewayError;
+use milvault_domain::access::Credential;
 use milvault_domain::audit::{AuditActor, AuditRecord, AuditResult};
 use milvault_domain::ids::OrganizationId;
 use milvault_domain::ports::{Catalog, Clock, PortResult};
@@ -38,7 +39,12 @@ impl AuditTrail {
         let principal = caller.map(|caller| &caller.principal);
         let organization_id = principal.map_or(self.organization_id, |principal| principal.organization_id);
         let actor = principal.map_or_else(AuditActor::anonymous, |principal| {
-            AuditActor::of_key(principal.api_key_id, principal.user_id, principal.name.clone())
+            let name = principal.name.clone();
+            match (principal.credential, principal.user_id) {
+                (Credential::Session(_), Some(user_id)) => AuditActor::of_session(user_id, name),
+                (Credential::Session(_), None) => AuditActor::anonymous(),
+                (Credential::ApiKey(api_key_id), user_id) => AuditActor::of_key(api_key_id, user_id, name),
+            }
         });
         AuditRecord {
             actor,
@@ -70,6 +76,14 @@ impl AuditTrail {
             let (action, intent) = (&outcome.action, outcome.intent);
             tracing::error!(%error, action, ?intent, ?result, "the outcome of an action cannot be written down");
         }
+    }
+
+    /// Writes down something that has happened.
+    ///
+    /// # Errors
+    /// `Unavailable` when that does not work: then it must not have happened.
+    pub(crate) async fn record(&self, record: &AuditRecord) -> Result<(), GatewayError> {
+        self.begin(record).await.map(|_sequence| ())
     }
 
     /// Writes down that somebody was turned away, so many times.

@@ -1,12 +1,13 @@
-//! API keys: their text, their hash, and where a request carries them.
+//! API keys and sessions: their text, their hash, and where a request carries them.
 
 use crate::error::GatewayError;
 use axum::http::{HeaderMap, header};
-use milvault_domain::access::{ApiKey, Principal};
+use milvault_domain::access::{ApiKey, Credential, Principal};
 use milvault_domain::identity::Project;
 use milvault_domain::ids::ProjectId;
 use milvault_domain::ports::{Catalog, Clock};
 use milvault_domain::secret::SecretValue;
+use milvault_domain::sign_in::{SessionAccess, SessionRules};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What every API key begins with, so that people and secret scanners recognize one.
@@ -26,13 +27,61 @@ pub fn hash_api_key(text: &str) -> [u8; 32] {
     *blake3::hash(text.as_bytes()).as_bytes()
 }
 
-/// Who is asking, proven by a key.
+/// What every session token begins with, so that people and secret scanners recognize one.
+pub(crate) const SESSION_PREFIX: &str = "mvs_";
+
+/// The token of a new session: shown to its browser only, and never stored.
+pub(crate) fn new_session_token(random: [u8; 32]) -> SecretValue {
+    SecretValue::new(format!("{SESSION_PREFIX}{}", hex::encode(random)))
+}
+
+/// What a request carries to prove who is asking.
+#[derive(Clone, Copy)]
+pub(crate) enum Presented<'a> {
+    /// Nothing that could be a key.
+    Nothing,
+    /// The text of an API key.
+    Key(&'a str),
+    /// The token of a session, carried by a page of this server.
+    Session(&'a str),
+}
+
+/// What a caller has proven himself with, to look it up again during a long subscription.
+#[derive(Debug, Clone)]
+enum Proof {
+    Key([u8; 32]),
+    Session([u8; 32], Arc<SessionRules>),
+}
+
+impl Proof {
+    /// Who it proves at the moment; `None` when it is good no more.
+    async fn principal(
+        &self,
+        catalog: &dyn Catalog,
+        clock: &dyn Clock,
+    ) -> Result<Option<Principal>, GatewayError> {
+        match self {
+            Self::Key(hash) => {
+                let found = catalog.find_api_key(hash).await?;
+                Ok(found.filter(|key| key.is_valid_at(clock.now())).map(principal_of))
+            }
+            Self::Session(hash, rules) => {
+                let found = catalog.find_session(hash).await?;
+                let is_live = |access: &SessionAccess| {
+                    !access.user.is_disabled && access.session.is_live_at(clock.now(), rules)
+                };
+                Ok(found.filter(is_live).map(principal_of_session))
+            }
+        }
+    }
+}
+
+/// Who is asking, proven by a key or a session.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// Identity and rights.
     pub(crate) principal: Principal,
-    /// To look the key up again during a long subscription.
-    key_hash: [u8; 32],
+    proof: Proof,
     /// The projects of his organization, whether he sees them or not. Read with the key, and anew whenever that is
     /// looked up again.
     projects: Arc<RwLock<Vec<Project>>>,
@@ -63,7 +112,15 @@ impl Caller {
         projects.sort_by(|one, other| one.name.cmp(&other.name));
     }
 
-    /// Whether the key still is what it was: valid, with the same rights.
+    /// What he is told when that with which he came in is good no more.
+    pub(crate) const fn ending(&self) -> &'static str {
+        match self.proof {
+            Proof::Key(_) => "the API key has ended or its rights have changed; connect again",
+            Proof::Session(..) => "the session has ended or its rights have changed; sign in again",
+        }
+    }
+
+    /// Whether the key or session still is what it was: valid, with the same rights.
     ///
     /// # Errors
     /// The catalog does not answer.
@@ -72,10 +129,8 @@ impl Caller {
         catalog: &dyn Catalog,
         clock: &dyn Clock,
     ) -> Result<bool, GatewayError> {
-        let found = catalog.find_api_key(&self.key_hash).await?;
-        let is_current = found.is_some_and(|key| {
-            key.is_valid_at(clock.now()) && principal_of(key).grants == self.principal.grants
-        });
+        let found = self.proof.principal(catalog, clock).await?;
+        let is_current = found.is_some_and(|principal| principal.grants == self.principal.grants);
         if is_current {
             let projects = catalog.projects(self.principal.organization_id).await?;
             *self.projects.write().unwrap_or_else(PoisonError::into_inner) = projects;
@@ -104,35 +159,42 @@ fn bearer(value: &str) -> Option<&str> {
 /// Finds out who is asking.
 ///
 /// # Errors
-/// `Unauthenticated` without a valid key; `Unavailable` when the catalog does not answer.
+/// `Unauthenticated` without a valid key or session; `Unavailable` when the catalog does not answer.
 pub(crate) async fn authenticate(
     catalog: &dyn Catalog,
     clock: &dyn Clock,
-    key_text: Option<&str>,
+    rules: Option<&Arc<SessionRules>>,
+    presented: Presented<'_>,
 ) -> Result<Caller, GatewayError> {
-    let Some(key_text) = key_text else {
-        return Err(GatewayError::Unauthenticated {
-            message: "an API key is needed: send `Authorization: Bearer <key>`",
-        });
-    };
-    // The same words for a key that never existed, has ended or was taken back.
-    let refused = GatewayError::Unauthenticated { message: "the API key is not valid" };
-    if !has_key_form(key_text) {
-        return Err(refused);
-    }
-    let key_hash = hash_api_key(key_text);
-    match catalog.find_api_key(&key_hash).await? {
-        Some(key) if key.is_valid_at(clock.now()) => {
-            let principal = principal_of(key);
-            let projects = catalog.projects(principal.organization_id).await?;
-            Ok(Caller { principal, key_hash, projects: Arc::new(RwLock::new(projects)) })
+    // The same words for what never existed, has ended or was taken back.
+    let refused = |message| GatewayError::Unauthenticated { message };
+    let (proof, not_valid) = match (presented, rules) {
+        (Presented::Key(text), _) => {
+            let not_valid = refused("the API key is not valid");
+            if !has_form(text, API_KEY_PREFIX) {
+                return Err(not_valid);
+            }
+            (Proof::Key(hash_api_key(text)), not_valid)
         }
-        _ => Err(refused),
-    }
+        (Presented::Session(text), Some(rules)) => {
+            let not_valid = refused("the session is not valid; sign in again");
+            if !has_form(text, SESSION_PREFIX) {
+                return Err(not_valid);
+            }
+            (Proof::Session(hash_api_key(text), Arc::clone(rules)), not_valid)
+        }
+        (Presented::Nothing | Presented::Session(_), _) => {
+            return Err(refused("an API key is needed: send `Authorization: Bearer <key>`"));
+        }
+    };
+    let principal = proof.principal(catalog, clock).await?.ok_or(not_valid)?;
+    let projects = catalog.projects(principal.organization_id).await?;
+    Ok(Caller { principal, proof, projects: Arc::new(RwLock::new(projects)) })
 }
 
-fn has_key_form(text: &str) -> bool {
-    text.strip_prefix(API_KEY_PREFIX).is_some_and(|digits| {
+/// Whether a text has a prefix and so many digits that it may be what begins with that.
+pub(crate) fn has_form(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|digits| {
         digits.len() == KEY_DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
@@ -143,7 +205,18 @@ fn principal_of(key: ApiKey) -> Principal {
         Some(user) => (Some(user.id), user.name),
         None => (None, key.name),
     };
-    Principal { api_key_id: key.id, user_id, organization_id: key.organization_id, name, grants: key.grants }
+    let credential = Credential::ApiKey(key.id);
+    Principal { credential, user_id, organization_id: key.organization_id, name, grants: key.grants }
+}
+
+fn principal_of_session(access: SessionAccess) -> Principal {
+    Principal {
+        credential: Credential::Session(access.session.id),
+        user_id: Some(access.user.id),
+        organization_id: access.session.organization_id,
+        name: access.user.name,
+        grants: access.grants,
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +228,7 @@ mod tests {
     #[test]
     fn a_new_key_has_the_form_that_is_accepted() {
         let text = new_api_key_text([0xab; 32]);
-        assert!(has_key_form(text.expose()));
+        assert!(has_form(text.expose(), API_KEY_PREFIX));
         assert_eq!(text.expose().len(), API_KEY_PREFIX.len() + KEY_DIGITS);
         assert_eq!(hash_api_key(text.expose()), *blake3::hash(text.expose().as_bytes()).as_bytes());
     }
@@ -166,7 +239,7 @@ mod tests {
         for text in
             ["", "mvk_", &digits, &format!("mvk_{}", &digits[1..]), &format!("mvk_{}", digits.to_uppercase())]
         {
-            assert!(!has_key_form(text), "{text}");
+            assert!(!has_form(text, API_KEY_PREFIX), "{text}");
         }
     }
 

@@ -33,10 +33,13 @@ pub(crate) struct Query(
     query::identity::IdentityQuery,
     query::job::JobQuery,
     query::audit::AuditQuery,
+    query::leases::ServerQuery,
     query::lifecycle::LifecycleQuery,
     query::restore::RestoreQuery,
     query::foreign::ForeignBackupQuery,
     query::schedules::ScheduleQuery,
+    query::webhooks::WebhookQuery,
+    query::sign_in::SignInQuery,
 );
 
 /// Mutations. Each has one input and one payload.
@@ -50,8 +53,12 @@ pub(crate) struct Mutation(
     mutation::job::JobMutation,
     mutation::retry::RetryMutation,
     mutation::lifecycle::LifecycleMutation,
+    mutation::copies::CopyMutation,
     mutation::restore::RestoreMutation,
     mutation::schedules::ScheduleMutation,
+    mutation::checks::ChecksMutation,
+    mutation::webhooks::WebhookMutation,
+    mutation::sign_in::SignInMutation,
 );
 
 /// Subscriptions. The first event is the current state, each further one a change.
@@ -102,7 +109,11 @@ mod tests {
             "createBackup" | "removeCluster" | "checkCluster" | "updateCluster" | "sweepCluster" => {
                 "(input: {clusterId: \"x\"})"
             }
-            "setBackupPolicy" | "backupPolicyPreview" => "(input: {clusterId: \"x\", enabled: true})",
+            "setBackupPolicy" | "backupPolicyPreview" | "setDrillPolicy" => {
+                "(input: {clusterId: \"x\", enabled: true})"
+            }
+            "setVerifyPolicy" => "(input: {repositoryId: \"x\", enabled: true})",
+            "copyBackup" => "(input: {backupId: \"x\", repositoryId: \"x\"})",
             "updateBackup" | "deleteBackup" => "(input: {backupId: \"x\"})",
             "holdBackup" => "(input: {backupId: \"x\", reason: \"x\"})",
             "releaseHold" => "(input: {holdId: \"x\"})",
@@ -111,11 +122,12 @@ mod tests {
             "createProject" | "createApiKey" => "(input: {name: \"x\"})",
             "renameProject" => "(input: {projectId: \"x\", name: \"x\"})",
             "createUser" => "(input: {name: \"x\", email: \"x\"})",
-            "updateUser" => "(input: {userId: \"x\"})",
+            "updateUser" | "endUserSessions" => "(input: {userId: \"x\"})",
             "setUserRoles" => "(input: {userId: \"x\", roles: []})",
             "createCustomRole" => "(input: {name: \"x\", privileges: []})",
             "deleteCustomRole" => "(input: {customRoleId: \"x\"})",
             "revokeApiKey" => "(input: {apiKeyId: \"x\"})",
+            "revokeSession" => "(input: {sessionId: \"x\"})",
             "cancelJob" | "retryJob" | "resumeRestore" | "undoRestore" | "verifyRestore" => {
                 "(input: {jobId: \"x\"})"
             }
@@ -132,8 +144,13 @@ mod tests {
             "registerCluster" => {
                 "(input: {name: \"x\", uri: \"x\", repositoryId: \"x\", storage: {local: {path: \"/x\"}}})"
             }
+            "createWebhook" => "(input: {name: \"x\", url: \"x\", events: [BACKUP_FAILED]})",
+            "updateWebhook" | "deleteWebhook" | "rotateWebhookSecret" | "testWebhook" => {
+                "(input: {webhookId: \"x\"})"
+            }
+            "redeliver" => "(input: {deliveryId: \"x\"})",
             "jobUpdated" => "(jobId: \"x\")",
-            "node" | "cluster" | "repository" | "backup" | "job" => "(id: \"x\")",
+            "node" | "webhook" | "cluster" | "repository" | "backup" | "job" => "(id: \"x\")",
             _ => "",
         }
     }

@@ -1,18 +1,24 @@
 //! Routes, and what all of them share.
 
 mod audit;
+mod browser;
 mod envelope;
+mod forwarded;
 mod graphiql;
 mod health;
 mod operation;
 mod origin;
+mod sign_in;
 mod socket;
 mod sockets;
+
+pub use forwarded::{Network, UnknownNetwork, behind_proxies};
 
 use crate::audit::{AuditTrail, RefusedAuthentications};
 use crate::graphql::{Backend, GraphExecutor};
 use crate::key_use::KeyUses;
 use crate::limits::GatewayLimits;
+use crate::sign_in::OidcSignIn;
 use crate::state::GatewayState;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -20,7 +26,9 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::routing::{get, post};
 use envelope::{REQUEST_ID, RequestIds};
 use milvault_actors::Service;
+use milvault_domain::ids::OrganizationId;
 use milvault_domain::ports::{Catalog, Clock};
+use milvault_domain::sign_in::SessionRules;
 use sockets::Sockets;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -31,6 +39,9 @@ struct Gateway {
     catalog: Arc<dyn Catalog>,
     service: Service,
     clock: Arc<dyn Clock>,
+    organization_id: OrganizationId,
+    trail: Arc<AuditTrail>,
+    sign_in: Option<OidcSignIn>,
     key_uses: Arc<KeyUses>,
     limits: Arc<GatewayLimits>,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
@@ -44,14 +55,28 @@ struct Gateway {
     exports: Arc<Semaphore>,
 }
 
+impl Gateway {
+    /// What makes sessions good; `None` where nobody can sign in.
+    fn session_rules(&self) -> Option<&Arc<SessionRules>> {
+        self.sign_in.as_ref().map(|sign_in| &sign_in.rules)
+    }
+}
+
 pub(crate) fn router(state: GatewayState) -> Router {
+    let mut allowed_origins = state.allowed_origins;
+    // Pages of this server itself, where a proxy hides by which name browsers know it.
+    allowed_origins.extend(state.sign_in.as_ref().map(|sign_in| sign_in.origin.clone()));
     let limits = Arc::new(state.limits);
-    let backend = Backend::new(Arc::clone(&state.catalog), state.service.clone());
+    let backend = Backend::new(Arc::clone(&state.catalog), state.service.clone())
+        .with_sessions(state.sign_in.as_ref().map(|sign_in| Arc::clone(&sign_in.rules)));
     let trail = AuditTrail::new(Arc::clone(&state.catalog), Arc::clone(&state.clock), state.organization_id);
     let trail = Arc::new(trail);
     let gateway = Arc::new(Gateway {
         executor: GraphExecutor::new(Arc::new(backend), Arc::clone(&trail), Arc::clone(&limits)),
-        refused: RefusedAuthentications::new(trail),
+        refused: RefusedAuthentications::new(Arc::clone(&trail)),
+        trail,
+        organization_id: state.organization_id,
+        sign_in: state.sign_in,
         exports: Arc::new(Semaphore::new(limits.audit_exports_max)),
         sockets: Sockets::new(limits.sockets_max, limits.sockets_per_key_max),
         request_ids: RequestIds::new(state.clock.now()),
@@ -61,12 +86,16 @@ pub(crate) fn router(state: GatewayState) -> Router {
         clock: state.clock,
         metrics_render: state.metrics_render,
         graphiql: state.graphiql,
-        allowed_origins: state.allowed_origins,
+        allowed_origins,
         limits: Arc::clone(&limits),
     });
     Router::new()
         .route("/graphql", post(operation::answer).get(operation::open))
         .route("/audit.jsonl", get(audit::export))
+        .route("/auth/login", get(sign_in::login))
+        .route("/auth/callback", get(sign_in::callback))
+        .route("/auth/logout", post(sign_in::logout))
+        .route("/auth/status", get(sign_in::status))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

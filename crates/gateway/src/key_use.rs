@@ -1,8 +1,8 @@
-//! When keys were last used. Requests only note it in memory; one task writes what has gathered, so that no request
+//! When keys and sessions were last used. Requests only note it in memory; one task writes what has gathered, so that no request
 //! writes and a key is written once a minute at most.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use milvault_domain::ids::ApiKeyId;
+use milvault_domain::access::Credential;
 use milvault_domain::ports::Catalog;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A use so soon after the one noted before is not noted.
 const NOTED_EVERY: TimeDelta = TimeDelta::minutes(1);
 
-/// Notes uses of keys. What was noted in the last seconds before the process ends is lost.
+/// Notes uses of keys and sessions. What was noted in the last seconds before the process ends is lost.
 pub(crate) struct KeyUses {
     catalog: Arc<dyn Catalog>,
     /// How long uses gather before they are written.
@@ -21,9 +21,9 @@ pub(crate) struct KeyUses {
 
 #[derive(Default)]
 struct Noted {
-    /// As many as keys were used in the last minute.
-    last: HashMap<ApiKeyId, DateTime<Utc>>,
-    waiting: Vec<(ApiKeyId, DateTime<Utc>)>,
+    /// As many as keys and sessions were used in the last minute.
+    last: HashMap<Credential, DateTime<Utc>>,
+    waiting: Vec<(Credential, DateTime<Utc>)>,
 }
 
 impl KeyUses {
@@ -31,15 +31,15 @@ impl KeyUses {
         Self { catalog, delay, noted: Mutex::default() }
     }
 
-    /// Notes that a key is used now.
-    pub(crate) fn note(self: &Arc<Self>, api_key_id: ApiKeyId, now: DateTime<Utc>) {
+    /// Notes that a key or session is used now.
+    pub(crate) fn note(self: &Arc<Self>, credential: Credential, now: DateTime<Utc>) {
         let mut noted = self.lock();
-        if noted.last.get(&api_key_id).is_some_and(|last| now - *last < NOTED_EVERY) {
+        if noted.last.get(&credential).is_some_and(|last| now - *last < NOTED_EVERY) {
             return;
         }
-        noted.last.insert(api_key_id, now);
+        noted.last.insert(credential, now);
         let is_first = noted.waiting.is_empty();
-        noted.waiting.push((api_key_id, now));
+        noted.waiting.push((credential, now));
         drop(noted);
         if is_first {
             let uses = Arc::clone(self);
@@ -56,8 +56,22 @@ impl KeyUses {
             noted.last.retain(|_, last| now - *last < NOTED_EVERY);
             std::mem::take(&mut noted.waiting)
         };
-        if let Err(error) = self.catalog.note_key_uses(&waiting).await {
-            tracing::warn!(%error, keys = waiting.len(), "cannot record when keys were last used");
+        let (mut keys, mut sessions) = (Vec::new(), Vec::new());
+        for (credential, used_at) in waiting {
+            match credential {
+                Credential::ApiKey(api_key_id) => keys.push((api_key_id, used_at)),
+                Credential::Session(session_id) => sessions.push((session_id, used_at)),
+            }
+        }
+        if !keys.is_empty()
+            && let Err(error) = self.catalog.note_key_uses(&keys).await
+        {
+            tracing::warn!(%error, keys = keys.len(), "cannot record when keys were last used");
+        }
+        if !sessions.is_empty()
+            && let Err(error) = self.catalog.note_session_uses(&sessions).await
+        {
+            tracing::warn!(%error, sessions = sessions.len(), "cannot record when sessions were last used");
         }
     }
 

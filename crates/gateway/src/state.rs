@@ -1,6 +1,7 @@
 //! What the gateway works with.
 
 use crate::limits::GatewayLimits;
+use crate::sign_in::OidcSignIn;
 use milvault_actors::Service;
 use milvault_domain::ids::OrganizationId;
 use milvault_domain::ports::{Catalog, Clock};
@@ -16,6 +17,8 @@ pub struct GatewayState {
     pub clock: Arc<dyn Clock>,
     /// The organization that audit entries about nobody known belong to: the one that this server serves.
     pub organization_id: OrganizationId,
+    /// How people sign in by OpenID Connect; `None` when there are only API keys.
+    pub sign_in: Option<OidcSignIn>,
     /// Limits of everything a caller can make grow.
     pub limits: GatewayLimits,
     /// Renders all metrics of the process as Prometheus text.

@@ -3,13 +3,13 @@
 use crate::describe::DescribedCollection;
 use milvus::proto::common::Status;
 use milvus::proto::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, AlterCollectionRequest, CreateAliasRequest,
-    CreateCollectionRequest, CreateCredentialRequest, CreateDatabaseRequest, CreateIndexRequest,
-    CreatePartitionRequest, CreateRoleRequest, DescribeCollectionRequest, DescribeDatabaseRequest,
-    DescribeDatabaseResponse, DescribeIndexRequest, DescribeIndexResponse, DropAliasRequest,
-    DropCollectionRequest, DropDatabaseRequest, FlushRequest, FlushResponse, GetFlushStateRequest,
-    GetFlushStateResponse, GetImportStateRequest, GetImportStateResponse, GetLoadStateRequest,
-    GetLoadStateResponse, GetPartitionStatisticsRequest, GetPartitionStatisticsResponse,
+    AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, AlterCollectionRequest,
+    CreateAliasRequest, CreateCollectionRequest, CreateCredentialRequest, CreateDatabaseRequest,
+    CreateIndexRequest, CreatePartitionRequest, CreateRoleRequest, DescribeCollectionRequest,
+    DescribeDatabaseRequest, DescribeDatabaseResponse, DescribeIndexRequest, DescribeIndexResponse,
+    DropAliasRequest, DropCollectionRequest, DropDatabaseRequest, FlushRequest, FlushResponse,
+    GetFlushStateRequest, GetFlushStateResponse, GetImportStateRequest, GetImportStateResponse,
+    GetLoadStateRequest, GetLoadStateResponse, GetPartitionStatisticsRequest, GetPartitionStatisticsResponse,
     GetPersistentSegmentInfoRequest, GetPersistentSegmentInfoResponse, GetReplicasRequest,
     GetReplicasResponse, GetVersionRequest, GetVersionResponse, ImportRequest, ImportResponse,
     ListAliasesRequest, ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse,

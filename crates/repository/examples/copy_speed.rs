@@ -87,7 +87,7 @@ async fn back_up(source: &Path, repository: &Path, round: u128, at_once: usize) 
         let begun = Instant::now();
         let opened = stores.open_source(&source, &SourceLayout::Milvus).await?;
         let segments: HashSet<i64> = (0..100_000).collect();
-        let index = repository.load_index(cluster_id, &ids[..position], &[]).await?;
+        let index = repository.load_index(cluster_id, &ids[..position], &[], None).await?.index;
         let listed = opened.list_binlogs(1, &segments).await?;
         let copier =
             stores.open_copier(&source, &SourceLayout::Milvus, Arc::clone(&repository), None).await?;
@@ -191,6 +191,7 @@ fn header(backup_id: BackupId, cluster_id: ClusterId) -> ManifestHeader {
         created_at_ms: 0,
         expires_at_ms: None,
         source_url: String::new(),
+        copied_from: None,
         cut: Cut {
             cut_at_ms: 0,
             server: ServerInfo { version: String::from("none"), capabilities },

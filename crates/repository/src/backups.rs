@@ -6,6 +6,7 @@ pub(crate) mod index;
 pub(crate) mod lifecycle;
 pub(crate) mod objects;
 pub(crate) mod packs;
+pub(crate) mod records;
 pub(crate) mod seal;
 pub(crate) mod summary;
 pub(crate) mod survey;

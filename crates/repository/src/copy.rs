@@ -4,10 +4,12 @@ mod limit;
 mod local;
 mod server_side;
 mod streamed;
+mod transfer;
 
 pub(crate) use limit::ByteLimit;
 pub(crate) use server_side::{CopiedFile, CopyRequests, ServerSide, same_store};
 pub(crate) use streamed::{Source, StreamedCopies, update_hash};
+pub(crate) use transfer::{InStore, TransferCopier};
 
 use crate::backups::packs::{PackState, inspect};
 use crate::layout;

@@ -14,6 +14,14 @@ pub(crate) const OBJECTS: &str = "objects";
 /// Directory of backups.
 pub(crate) const BACKUPS: &str = "backups";
 
+/// Directory of backups of catalogs.
+pub(crate) const CATALOG: &str = "catalog";
+
+/// File of a backup of a catalog.
+pub(crate) fn catalog_backup(name: &str) -> String {
+    format!("{CATALOG}/{name}")
+}
+
 /// File of a pack.
 pub(crate) fn pack(id: PackId) -> String {
     spread(PACKS, &id.to_string())
@@ -70,6 +78,23 @@ pub(crate) fn unfinished(id: BackupId) -> String {
     backup_file(id, UNFINISHED)
 }
 
+/// What changed of a backup since its manifest was written.
+pub(crate) fn record(id: BackupId, revision: u64) -> String {
+    backup_file(id, &format!("{RECORD_PREFIX}{revision:0RECORD_DIGITS$}{RECORD_SUFFIX}"))
+}
+
+/// The revision of a record, by its path; `None` for other files.
+pub(crate) fn record_revision(path: &str) -> Option<u64> {
+    let (_, name) = of_backup(path)?;
+    let digits = name.strip_prefix(RECORD_PREFIX)?.strip_suffix(RECORD_SUFFIX)?;
+    let well_formed = RECORD_DIGITS <= digits.len() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| well_formed)
+}
+
+const RECORD_PREFIX: &str = "record-";
+const RECORD_DIGITS: usize = 16;
+const RECORD_SUFFIX: &str = ".json";
+
 /// What names of files with hashes recorded by a verify begin with.
 pub(crate) const HASHES_PREFIX: &str = "hashes-";
 
@@ -86,6 +111,18 @@ fn spread(directory: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_are_told_by_their_names() {
+        let id = BackupId::from_uuid(uuid::Uuid::nil());
+        assert_eq!(record(id, 7), backup_file(id, "record-0000000000000007.json"));
+        for revision in [1, 12, u64::MAX] {
+            assert_eq!(record_revision(&record(id, revision)), Some(revision));
+        }
+        for name in ["record-7.json", "record-000000000000000x.json", "manifest", "record-.json"] {
+            assert_eq!(record_revision(&backup_file(id, name)), None, "{name}");
+        }
+    }
 
     #[test]
     fn files_are_spread_by_their_first_two_digits() {

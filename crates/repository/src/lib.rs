@@ -8,6 +8,8 @@
 //! memory is bounded by buffers, not by the size or number of files. `object_store` does not leave this crate.
 
 mod backups;
+mod catalog_backups;
+mod checks;
 mod connect;
 mod copy;
 mod error;
@@ -17,6 +19,7 @@ mod lifecycle;
 mod marker;
 mod place;
 mod probe;
+mod records;
 mod repository;
 mod source;
 mod stage;

@@ -14,7 +14,7 @@ use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::object::StoredObject;
-use milvault_domain::plan::{CopyPlan, ObjectIndex};
+use milvault_domain::plan::{CopyPlan, Holdings};
 use milvault_domain::ports::{BackupRepository, CheckFinding, SealReceipt, UnfinishedBackup, VerifyReport};
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
@@ -131,8 +131,9 @@ impl BackupRepository for FileRepository {
         cluster_id: ClusterId,
         complete: &[BackupId],
         unfinished: &[BackupId],
-    ) -> PortResult<ObjectIndex> {
-        backups::index::load(self.place.as_ref(), cluster_id, complete, unfinished).await
+        current: Option<&ManifestHeader>,
+    ) -> PortResult<Holdings> {
+        backups::index::load(self.place.as_ref(), cluster_id, complete, unfinished, current).await
     }
 
     async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {

@@ -168,7 +168,7 @@ fn staged(directory: &str, object: &StoredObject) -> String {
 }
 
 /// A file of the repository that is gone is damage like any other to whoever wants what was in it.
-fn lost(place: &dyn Place, object: &StoredObject, error: PortError) -> PortError {
+pub(crate) fn lost(place: &dyn Place, object: &StoredObject, error: PortError) -> PortError {
     match error.kind() {
         PortErrorKind::NotFound => corrupt(place, object, "the file does not exist"),
         PortErrorKind::Corrupt => corrupt(place, object, &error.to_string()),

@@ -2,7 +2,8 @@
 
 use crate::connect::{Connection, ObjectConnection, connect, connect_s3};
 use crate::copy::{
-    ByteLimit, CopyRequests, RepositoryCopier, ServerSide, Source, StreamedCopies, same_store,
+    ByteLimit, CopyRequests, InStore, RepositoryCopier, ServerSide, Source, StreamedCopies, TransferCopier,
+    same_store,
 };
 use crate::error::from_store;
 use crate::foreign;
@@ -18,6 +19,7 @@ use futures::{StreamExt, TryStreamExt};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::RepositoryId;
 use milvault_domain::milvus::Cut;
+use milvault_domain::object::StoredObject;
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, Copier, ForeignBackup, SecretSource, SourceStore, Stager, Stores,
 };
@@ -89,14 +91,37 @@ impl RepositoryStores {
         repository: &FileRepository,
         target: &ObjectConnection,
     ) -> PortResult<Option<InStoreCopies>> {
+        let who = "the cluster's storage credentials";
+        let found = self.copies_from(repository, target, repository.capabilities, who).await?;
+        let target = object_place(target, StoreCapabilities::default());
+        Ok(found.map(|(requests, place)| InStoreCopies::new(requests, place, target)))
+    }
+
+    /// The way inside the store from one repository to another, where both share one that can do it.
+    async fn between(&self, from: &FileRepository, to: &FileRepository) -> PortResult<Option<InStore>> {
+        let Connection::Object(target) = &to.connection else { return Ok(None) };
+        let who = "the credentials of the repository that is copied to";
+        let found = self.copies_from(from, target, to.capabilities, who).await?;
+        let to = object_place(target, to.capabilities);
+        Ok(found.map(|(requests, from)| InStore { requests, from, to }))
+    }
+
+    /// Requests that copy out of a repository into a place of the same store, and the repository as they name it.
+    async fn copies_from(
+        &self,
+        repository: &FileRepository,
+        target: &ObjectConnection,
+        capabilities: StoreCapabilities,
+        who: &'static str,
+    ) -> PortResult<Option<(CopyRequests, ObjectPlace)>> {
         let (Connection::Object(from), Some(to)) = (&repository.connection, &target.s3) else {
             return Ok(None);
         };
         let Some(s3) = &from.s3 else { return Ok(None) };
-        if !repository.capabilities.server_side_copy || !same_store(&s3.config, &to.config) {
+        if !capabilities.server_side_copy || !same_store(&s3.config, &to.config) {
             return Ok(None);
         }
-        // The store reads the repository on behalf of whoever signs the request: the cluster's credentials.
+        // The store reads the repository on behalf of whoever signs the request.
         let config = S3Storage {
             bucket: s3.config.bucket.clone(),
             prefix: s3.config.prefix.clone(),
@@ -109,13 +134,12 @@ impl RepositoryStores {
             tracing::warn!(
                 repository_id = %repository.id,
                 error = %from_store("read", marker.as_ref(), error),
-                "the cluster's storage credentials cannot read the repository: bytes go through this server; permit reading to let the store copy"
+                "{who} cannot read the repository: bytes go through this server; permit reading to let the store copy"
             );
             return Ok(None);
         }
-        let requests = CopyRequests::new(to, &config.bucket, repository.capabilities.multipart_copy)?;
-        let target = object_place(target, StoreCapabilities::default());
-        Ok(Some(InStoreCopies::new(requests, place, target)))
+        let requests = CopyRequests::new(to, &config.bucket, capabilities.multipart_copy)?;
+        Ok(Some((requests, place)))
     }
 }
 
@@ -348,5 +372,19 @@ impl Stores for RepositoryStores {
             Some(server_side) => Arc::new(copier.with_server_side(server_side)),
             None => Arc::new(copier),
         })
+    }
+
+    async fn open_backup_copier(
+        &self,
+        source: Arc<dyn BackupRepository>,
+        objects: &[StoredObject],
+        repository: Arc<dyn BackupRepository>,
+        max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Copier>> {
+        let (from, to) = (ours(&source)?, ours(&repository)?);
+        let in_store = self.between(from, to).await?;
+        let limit = max_bytes_per_second.map(ByteLimit::new);
+        let (from, to) = (Arc::clone(&from.place), Arc::clone(&to.place));
+        Ok(Arc::new(TransferCopier::new(from, to, objects, in_store, limit)))
     }
 }

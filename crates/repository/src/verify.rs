@@ -1,12 +1,14 @@
 //! Checking a backup: that its files are there, that packs say the same as the manifest, that every byte is right.
 
 mod content;
+pub(crate) mod files;
 mod report;
 mod run;
 
 use crate::backups::framed::FramedReader;
 use crate::backups::survey::Survey;
 use crate::backups::{hashes, open_manifest, packs};
+use crate::copy::ByteLimit;
 use crate::layout;
 use crate::place::Place;
 use content::Checked;
@@ -36,6 +38,7 @@ struct Check {
     pack_sizes: HashMap<PackId, u64>,
     survey: Survey,
     progress: Arc<ProgressCounters>,
+    limit: Option<ByteLimit>,
 }
 
 /// Checks a backup. What is wrong with it goes into the report.
@@ -66,6 +69,7 @@ pub(crate) async fn verify(
         pack_sizes: manifest.pack_sizes,
         survey,
         progress,
+        limit: None,
     });
     let mut checked = stream::iter(files)
         .map(|file| {
@@ -184,16 +188,35 @@ fn files(objects: &[StoredObject]) -> Vec<Range<usize>> {
 /// What was found in one file.
 #[derive(Default)]
 struct FileFindings {
-    failures: Vec<(String, Option<String>, String)>,
+    failures: Vec<Failure>,
     objects_checked: u64,
     bytes_read: u64,
     recorded: Vec<(ObjectId, ContentHash)>,
 }
 
+/// What is wrong with a file, or with one object in it.
+struct Failure {
+    file: String,
+    /// The object; `None` when it is the file as a whole.
+    object: Option<ObjectId>,
+    source_key: Option<String>,
+    reason: String,
+}
+
 impl FileFindings {
     fn fail(&mut self, file: &str, object: Option<&StoredObject>, reason: impl Into<String>) {
-        let key = object.map(|object| object.source.key.to_string());
-        self.failures.push((file.to_owned(), key, reason.into()));
+        self.failures.push(Failure {
+            file: file.to_owned(),
+            object: object.map(|object| object.id),
+            source_key: object.map(|object| object.source.key.to_string()),
+            reason: reason.into(),
+        });
+    }
+
+    /// A failure of the whole file that shows one of the objects in it.
+    fn fail_whole(&mut self, file: &str, shown: Option<&StoredObject>, reason: String) {
+        let source_key = shown.map(|object| object.source.key.to_string());
+        self.failures.push(Failure { file: file.to_owned(), object: None, source_key, reason });
     }
 }
 
@@ -235,7 +258,7 @@ async fn check_pack(
     findings: &mut FileFindings,
 ) -> PortResult<bool> {
     let Some(size_bytes) = check.survey.packs.get(&pack_id).copied() else {
-        findings.fail(path, objects.first(), missing(objects.len()));
+        findings.fail_whole(path, objects.first(), missing(objects.len()));
         return Ok(false);
     };
     match check.pack_sizes.get(&pack_id) {

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{
-    COLLECTION, Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, cluster_id, contract, header,
+    COLLECTION, Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, cluster_id, contract, copies, header,
     insert_key, local, repository_id, staging, stores,
 };
 use tokio::sync::OnceCell;
@@ -370,4 +370,53 @@ async fn more_files_than_one_request_deletes_are_removed() {
     let stager = lab.stores.open_stager(Arc::clone(&lab.repository), &target.config(), None).await.unwrap();
     assert_eq!(stager.remove(&directory).await.unwrap(), u64::try_from(FILES).unwrap());
     assert!(target.files().await.is_empty());
+}
+
+/// Another repository in the store, opened with what the store was found to do, or less.
+async fn s3_copy_target(limit: impl Fn(&mut StoreCapabilities)) -> copies::Target {
+    let config = StorageConfig::S3(config(&buckets().await.source, &new_prefix()));
+    let mut capabilities = stores().create_repository(repository_id(2), &config).await.unwrap();
+    limit(&mut capabilities);
+    let repository = stores().open_repository(repository_id(2), &config, capabilities).await.unwrap();
+    copies::Target { repository, directory: None }
+}
+
+async fn packs_in_s3() -> Lab {
+    s3_lab(Box::new(LocalTestSource::new()), |_| {}).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_inside_one_store_keep_the_contract() {
+    copies::run(inside_one_store, async || s3_copy_target(|_| {}).await).await;
+    copies::run(packs_in_s3, async || s3_copy_target(|_| {}).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_between_stores_keep_the_contract() {
+    let cannot = |capabilities: &mut StoreCapabilities| *capabilities = StoreCapabilities::default();
+    copies::run(support::local_lab, async || s3_copy_target(|_| {}).await).await;
+    copies::run(inside_one_store, copies::local_target).await;
+    copies::run(packs_in_s3, copies::local_target).await;
+    copies::run(inside_one_store, async || s3_copy_target(cannot).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_was_replaced_in_the_store_is_not_copied() {
+    let lab = inside_one_store().await;
+    lab.fill().await;
+    let made = lab.back_up(backup_id(1), &[]).await;
+    let object = made.objects.iter().find(|object| object.stored_bytes == 4096).unwrap();
+    let client = client(&buckets().await.repository);
+    let name = object.id.to_string();
+    let all: Vec<_> = client.list(None).try_collect().await.unwrap();
+    let file = all.iter().find(|meta| meta.location.filename() == Some(name.as_str())).unwrap();
+    client.put(&file.location, PutPayload::from(vec![7; 4096])).await.unwrap();
+    let to = s3_copy_target(|_| {}).await;
+    let error = lab.copy_to(&to, backup_id(2), backup_id(1), &[]).await.err().unwrap();
+    assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains(&object.source.key.to_string()), "{error}");
+    assert_eq!(to.repository.list_backups().await.unwrap(), []);
+    let to = copies::local_target().await;
+    let error = lab.copy_to(&to, backup_id(2), backup_id(1), &[]).await.err().unwrap();
+    assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
 }

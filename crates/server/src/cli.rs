@@ -21,6 +21,12 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Make a new owner API key, for when the one printed at first start is lost. The server must not be running.
     OwnerKey(OwnerKeyArguments),
+    /// Make a lost catalog again, or back it up. No server may run meanwhile.
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Check or change the key that seals secrets in the catalog. No server may run meanwhile.
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Check or explain the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -65,8 +71,74 @@ pub(crate) struct OwnerKeyArguments {
     pub(crate) owner_key_file: Option<PathBuf>,
 }
 
-/// Where settings come from.
+/// What to do with the catalog.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogCommand {
+    /// Make a new catalog from what the repositories know: projects, clusters, backups with their holds. Repositories are
+    /// only read. Running it twice changes nothing.
+    Rebuild(RebuildArguments),
+    /// Make the catalog what its latest backup in a repository says, and add what the repositories know since. The
+    /// catalog must be new; the master key must be the one of the backup.
+    Restore(RestoreArguments),
+}
+
+/// Arguments of `catalog restore`.
 #[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// Settings.
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+    /// A repository, as for `catalog rebuild`. The latest backup of a catalog in any of them is taken.
+    #[arg(long = "repository", value_name = "NAME=KIND:...")]
+    pub(crate) repositories: Vec<String>,
+    /// Take the latest backup that was made at or before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<chrono::DateTime<chrono::Utc>>,
+    /// The organization whose catalog it is, when the repositories have backups of several.
+    #[arg(long, value_name = "ID")]
+    pub(crate) organization: Option<String>,
+    /// Days in which no backup that the restored catalog does not know expires.
+    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=365))]
+    pub(crate) grace_days: u32,
+}
+
+/// What to do with the key that seals secrets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Count the sealed values by key; exit code 1 when one cannot be read with the keys of the file.
+    Check(SettingArguments),
+    /// Make a new key, seal everything anew with it, and put the former key into a file of its own. May be repeated
+    /// after it was cut off.
+    Rotate(SettingArguments),
+}
+
+/// Arguments of `catalog rebuild`.
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArguments {
+    /// Settings.
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+    /// A repository, such as `safe=local:/srv/backups` or
+    /// `safe=s3:bucket=b,region=r,access_key_id=k,secret_access_key=env:MILVAULT_SECRET_S3`; may be repeated. Without
+    /// any, those of `[[catalog.repositories]]` in the configuration file.
+    #[arg(long = "repository", value_name = "NAME=KIND:...")]
+    pub(crate) repositories: Vec<String>,
+    /// Add what is missing to a catalog that has things in it.
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// Read and tell, and write nothing. The catalog is not looked at.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Days in which no backup that is found expires, so that schedules and holds can be looked at.
+    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=365))]
+    pub(crate) grace_days: u32,
+    /// Write the new owner API key to this file (mode 0600) instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) owner_key_file: Option<PathBuf>,
+}
+
+/// Where settings come from.
+#[derive(Debug, Default, Args)]
 pub(crate) struct SettingArguments {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", env = config::CONFIG_FILE_VARIABLE)]
@@ -86,6 +158,11 @@ pub(crate) struct SettingArguments {
 }
 
 impl SettingArguments {
+    /// Takes them out of the arguments that they came with.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
     /// Reads the configuration from all sources.
     ///
     /// # Errors

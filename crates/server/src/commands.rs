@@ -1,7 +1,7 @@
 //! What each command does.
 
-use crate::cli::{Command, ConfigCommand};
-use crate::{config, wire};
+use crate::cli::{CatalogCommand, Command, ConfigCommand, SecretsCommand};
+use crate::{config, recovery, rotation, wire};
 use anyhow::Context;
 use std::future::Future;
 use std::io::{self, Write};
@@ -27,6 +27,18 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::OwnerKey(arguments) => {
             let configuration = arguments.settings.load()?;
             on_io_runtime(wire::make_owner_key(configuration, arguments.owner_key_file))
+        }
+        Command::Catalog(CatalogCommand::Rebuild(mut arguments)) => {
+            let configuration = arguments.settings.take().load()?;
+            on_io_runtime(recovery::rebuild(configuration, arguments))
+        }
+        Command::Catalog(CatalogCommand::Restore(mut arguments)) => {
+            let configuration = arguments.settings.take().load()?;
+            on_io_runtime(recovery::restore(configuration, arguments))
+        }
+        Command::Secrets(SecretsCommand::Check(settings)) => on_io_runtime(rotation::check(settings.load()?)),
+        Command::Secrets(SecretsCommand::Rotate(settings)) => {
+            on_io_runtime(rotation::rotate(settings.load()?))
         }
         Command::Config(ConfigCommand::Check(settings)) => {
             settings.load()?;

@@ -8,7 +8,7 @@ mod settings;
 
 pub(crate) use problem::ConfigurationProblem;
 pub(crate) use reference::reference_markdown;
-pub(crate) use settings::{Configuration, LogFormat};
+pub(crate) use settings::{Configuration, LogFormat, OidcSettings, WebhookSettings};
 
 use figment::Figment;
 use figment::providers::Serialized;

@@ -5,10 +5,16 @@ mod commands;
 mod config;
 mod connections;
 mod owner_key;
+mod places;
+mod recovery;
+mod residence;
+mod rotation;
 mod runtime;
 mod secrets;
 mod shutdown;
+mod sign_in;
 mod telemetry;
+mod webhooks;
 mod wire;
 
 use clap::Parser;

@@ -76,7 +76,12 @@ pub(crate) async fn ensure_owner(
     Ok(tenancy)
 }
 
-fn new_key(organization_id: OrganizationId, clock: &dyn Clock, ids: &dyn IdSource) -> (SecretValue, ApiKey) {
+/// A new owner key and its text, which exists nowhere else.
+pub(crate) fn new_key(
+    organization_id: OrganizationId,
+    clock: &dyn Clock,
+    ids: &dyn IdSource,
+) -> (SecretValue, ApiKey) {
     let text = new_api_key_text(rand::random());
     let key = ApiKey {
         id: ApiKeyId::from_uuid(ids.new_uuid()),
@@ -94,13 +99,17 @@ fn new_key(organization_id: OrganizationId, clock: &dyn Clock, ids: &dyn IdSourc
 
 /// An output that is known to work before the catalog keeps the key's hash: the text exists nowhere else, so a key
 /// that cannot be handed out would be lost.
-enum PreparedOutput<'a> {
+pub(crate) enum PreparedOutput<'a> {
     Print,
     File { path: &'a Path, prepared: PathBuf },
 }
 
 impl<'a> PreparedOutput<'a> {
-    fn prepare(output: &'a KeyOutput, text: &SecretValue) -> anyhow::Result<Self> {
+    /// Makes sure that the key can be handed out.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn prepare(output: &'a KeyOutput, text: &SecretValue) -> anyhow::Result<Self> {
         let KeyOutput::File(path) = output else { return Ok(Self::Print) };
         let Some(file_name) = path.file_name() else {
             bail!("{} is not the name of a file for the owner key", path.display());
@@ -113,7 +122,11 @@ impl<'a> PreparedOutput<'a> {
         Ok(Self::File { path, prepared })
     }
 
-    fn hand_out(self, text: &SecretValue) -> anyhow::Result<()> {
+    /// Hands the key out.
+    ///
+    /// # Errors
+    /// The output is closed, or the file cannot be renamed.
+    pub(crate) fn hand_out(self, text: &SecretValue) -> anyhow::Result<()> {
         match self {
             Self::Print => {
                 writeln!(io::stdout(), "owner API key (shown only now, keep it safe): {}", text.expose())
@@ -124,7 +137,8 @@ impl<'a> PreparedOutput<'a> {
         }
     }
 
-    fn discard(self) {
+    /// Removes what was prepared: the key is of no use.
+    pub(crate) fn discard(self) {
         if let Self::File { prepared, .. } = self
             && let Err(error) = fs::remove_file(&prepared)
         {

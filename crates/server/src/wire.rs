@@ -1,17 +1,22 @@
 //! Puts the parts together: opens the catalog, starts the actors, serves the API, and ends all in order.
 
-use crate::config::Configuration;
+use crate::config::{Configuration, WebhookSettings};
 use crate::connections;
 use crate::owner_key::{KeyOutput, Occasion, ensure_owner};
+use crate::residence::Residence;
 use crate::runtime::{SystemClock, SystemIds};
 use crate::secrets::LocalSecrets;
 use crate::shutdown::EndSignals;
+use crate::sign_in;
 use crate::telemetry;
+use crate::webhooks::HttpSender;
 use anyhow::Context;
-use milvault_actors::{Deps, Runtime, Service, Settings};
+use milvault_actors::{CatalogBackupSettings, Deps, Runtime, Service, Settings};
 use milvault_catalog::Sealer;
+use milvault_domain::ids::ServerId;
 use milvault_domain::ports::{Catalog, Clock, IdSource, SecretSource, Tenancy};
-use milvault_gateway::{GatewayLimits, GatewayState};
+use milvault_domain::secret::SecretValue;
+use milvault_gateway::{GatewayLimits, GatewayState, Network, behind_proxies};
 use milvault_milvus::{MilvusBinlogReader, MilvusGrpcConnector};
 use milvault_repository::RepositoryStores;
 use std::fs::{self, DirBuilder};
@@ -36,12 +41,13 @@ pub(crate) struct Outputs {
 /// Runs the server until a signal ends it.
 ///
 /// # Errors
-/// It cannot start: the address is taken, the catalog is used by another server, and so on.
+/// It cannot start: the address is taken, the SQLite catalog is used by another server, and so on.
 pub(crate) async fn serve(configuration: Configuration, outputs: Outputs) -> anyhow::Result<()> {
     telemetry::start_log(configuration.log.format, &configuration.log.filter)?;
     let mut signals = EndSignals::catch()?;
     let metrics = telemetry::start_metrics()?;
     let system = System::new(&configuration);
+    let sign_in = sign_in::configured(&configuration, system.secrets.as_ref())?;
     let catalog = tokio::select! {
         opened = open_catalog(&configuration) => opened?,
         // A database that does not answer must not keep the server from being stopped.
@@ -50,17 +56,23 @@ pub(crate) async fn serve(configuration: Configuration, outputs: Outputs) -> any
     let listener = bind(configuration.server.listen).await?;
     let key_output = KeyOutput::from(outputs.owner_key_file);
     let tenancy = system.ensure_owner(catalog.as_ref(), Occasion::FirstStart, &key_output).await?;
-    let (service, runtime) = start_actors(&configuration, &system, Arc::clone(&catalog)).await?;
+    // Kept as long as the server works.
+    let server_id = ServerId::from_uuid(system.ids.new_uuid());
+    let residence = Residence::take(&configuration.server.data_dir, server_id)?;
+    let (service, runtime) = start_actors(&configuration, &system, Arc::clone(&catalog), &residence).await?;
     let router = milvault_gateway::router(GatewayState {
         catalog,
         service,
         clock: Arc::clone(&system.clock),
         organization_id: tenancy.organization_id,
+        sign_in,
         limits: GatewayLimits::default(),
         metrics_render: Arc::new(move || metrics.render()),
         graphiql: configuration.gateway.graphiql,
         allowed_origins: configuration.gateway.allowed_origins.clone(),
     });
+    let proxies = configuration.gateway.trusted_proxies.iter().map(|text| text.parse::<Network>());
+    let router = behind_proxies(router, proxies.collect::<Result<_, _>>()?);
     let stop = CancellationToken::new();
     let api = tokio::spawn(connections::serve(
         listener.socket,
@@ -79,7 +91,7 @@ pub(crate) async fn serve(configuration: Configuration, outputs: Outputs) -> any
     Ok(())
 }
 
-/// Makes another owner key; the catalog must not be in use by a server.
+/// Makes another owner key. A SQLite catalog must not be in use by a server.
 ///
 /// # Errors
 /// The catalog cannot be opened, or the key cannot be handed out.
@@ -95,18 +107,33 @@ pub(crate) async fn make_owner_key(
 }
 
 /// What the parts need of the system around them.
-struct System {
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn IdSource>,
+pub(crate) struct System {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
     secrets: Arc<dyn SecretSource>,
+    webhooks: WebhookSettings,
 }
 
 impl System {
-    fn new(configuration: &Configuration) -> Self {
+    pub(crate) fn new(configuration: &Configuration) -> Self {
         Self {
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
             secrets: Arc::new(LocalSecrets::new(configuration.server.secrets_dir.clone())),
+            webhooks: configuration.webhooks.clone(),
+        }
+    }
+
+    /// The outside world, as the actors see it.
+    pub(crate) fn deps(&self, catalog: Arc<dyn Catalog>) -> Deps {
+        Deps {
+            catalog,
+            stores: Arc::new(RepositoryStores::new(Arc::clone(&self.secrets))),
+            milvus: Arc::new(MilvusGrpcConnector::new(Arc::clone(&self.secrets))),
+            binlogs: Arc::new(MilvusBinlogReader),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            webhooks: Arc::new(HttpSender::new(self.webhooks.clone())),
         }
     }
 
@@ -133,14 +160,33 @@ async fn bind(address: SocketAddr) -> anyhow::Result<BoundListener> {
     Ok(BoundListener { socket, address })
 }
 
-async fn open_catalog(configuration: &Configuration) -> anyhow::Result<Arc<dyn Catalog>> {
+/// Where the catalog is, and its key.
+pub(crate) struct CatalogPlace {
+    pub(crate) url: SecretValue,
+    pub(crate) key_file: PathBuf,
+}
+
+/// Finds out where the catalog is, and makes the data directory when it is missing.
+///
+/// # Errors
+/// The data directory cannot be used.
+pub(crate) fn catalog_place(configuration: &Configuration) -> anyhow::Result<CatalogPlace> {
     let data_dir = prepare_data_dir(&configuration.server.data_dir)?;
     let key_file =
         configuration.catalog.master_key_file.clone().unwrap_or_else(|| data_dir.join("master.key"));
+    let default_url = || SecretValue::new(format!("sqlite://{}", data_dir.join("catalog.db").display()));
+    let url = configuration.catalog.url.clone().unwrap_or_else(default_url);
+    Ok(CatalogPlace { url, key_file })
+}
+
+/// Opens the catalog that the configuration names.
+///
+/// # Errors
+/// The master key or the database cannot be used.
+pub(crate) async fn open_catalog(configuration: &Configuration) -> anyhow::Result<Arc<dyn Catalog>> {
+    let CatalogPlace { url, key_file } = catalog_place(configuration)?;
     let sealer = Sealer::load_or_create(&key_file).context("cannot use the master key")?;
-    let default_url = format!("sqlite://{}", data_dir.join("catalog.db").display());
-    let url = configuration.catalog.url.as_ref().map_or(default_url.as_str(), |url| url.expose());
-    milvault_catalog::open(url, sealer).await.context("cannot open the catalog")
+    milvault_catalog::open(url.expose(), sealer).await.context("cannot open the catalog")
 }
 
 /// The absolute path of the data directory, made when it is missing.
@@ -170,25 +216,36 @@ async fn start_actors(
     configuration: &Configuration,
     system: &System,
     catalog: Arc<dyn Catalog>,
+    residence: &Residence,
 ) -> anyhow::Result<(Service, Runtime)> {
-    let deps = Deps {
-        catalog,
-        stores: Arc::new(RepositoryStores::new(Arc::clone(&system.secrets))),
-        milvus: Arc::new(MilvusGrpcConnector::new(Arc::clone(&system.secrets))),
-        binlogs: Arc::new(MilvusBinlogReader),
-        clock: Arc::clone(&system.clock),
-        ids: Arc::clone(&system.ids),
-    };
+    let deps = system.deps(catalog);
     let settings = Settings {
+        server_id: Some(residence.server_id),
+        former_server_id: residence.former,
         shutdown_grace: Duration::from_secs(configuration.server.shutdown_grace_seconds),
         retention_interval: Duration::from_secs(configuration.jobs.retention_interval_seconds),
         sweep_grace: Duration::from_secs(configuration.jobs.sweep_grace_seconds),
         schedule_interval: Duration::from_secs(configuration.jobs.schedule_interval_seconds),
         jobs_kept: Duration::from_hours(u64::from(configuration.jobs.kept_days) * 24),
         job_attempts_max: configuration.jobs.attempts_max,
+        catalog_backup: CatalogBackupSettings {
+            enabled: configuration.catalog.backup,
+            repository: configuration.catalog.backup_repository.clone(),
+            hour: configuration.catalog.backup_hour,
+            keep: configuration.catalog.backup_keep,
+        },
+        server_name: server_name(configuration),
+        lease_length: Duration::from_secs(configuration.catalog.lease_seconds),
+        lease_renew_interval: Duration::from_secs(configuration.catalog.lease_seconds) / 4,
         ..Settings::default()
     };
     milvault_actors::start(deps, settings).await.context("cannot start the actors")
+}
+
+/// What people call this server.
+fn server_name(configuration: &Configuration) -> String {
+    let machine = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    configuration.server.name.clone().unwrap_or_else(machine)
 }
 
 /// Tells where the server listens.

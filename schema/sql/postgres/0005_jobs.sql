@@ -5,7 +5,7 @@ CREATE TABLE jobs (
     project_id      TEXT COLLATE "C" NOT NULL REFERENCES projects (id),
     cluster_id      TEXT COLLATE "C" NOT NULL REFERENCES clusters (id),
     job_type        TEXT    NOT NULL CHECK (job_type IN
-        ('BACKUP', 'VERIFY', 'RESTORE', 'DRILL', 'UNDO', 'COMPARE', 'ADOPT', 'DELETE', 'SWEEP')),
+        ('BACKUP', 'VERIFY', 'RESTORE', 'DRILL', 'UNDO', 'COMPARE', 'ADOPT', 'COPY', 'DELETE', 'SWEEP')),
     state           TEXT    NOT NULL CHECK (state IN
         ('PENDING', 'IN_PROGRESS', 'CANCELING', 'SUCCESSFUL', 'FAILED', 'CANCELED')),
     phase           TEXT    CHECK (phase IN
@@ -23,7 +23,7 @@ CREATE TABLE jobs (
     verify_level    TEXT    CHECK (verify_level IN ('EXISTENCE', 'STRUCTURE', 'CONTENT')),
     attempt         BIGINT  NOT NULL,
     progress        TEXT    NOT NULL,
-    CHECK (job_type NOT IN ('BACKUP', 'ADOPT') OR backup_id IS NOT NULL),
+    CHECK (job_type NOT IN ('BACKUP', 'ADOPT', 'COPY') OR backup_id IS NOT NULL),
     CHECK ((job_type = 'BACKUP') = (creation_method IS NOT NULL)),
     CHECK ((state IN ('SUCCESSFUL', 'FAILED', 'CANCELED')) = (ended_at_us IS NOT NULL))
 );

@@ -3,6 +3,7 @@
 
 use super::phases::Phases;
 use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_actors::{BackupRequest, Deps, NewCluster, NewRepository, Runtime, Service, Settings};
 use milvault_catalog::Sealer;
@@ -14,9 +15,11 @@ use milvault_domain::job::{Job, JobState};
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
     Catalog, Clock, IdSource, PortError, PortErrorKind, PortResult, SecretSource, Stores, Tenancy,
+    WebhookMessage, WebhookSender,
 };
 use milvault_domain::secret::{Secret, SecretValue};
 use milvault_domain::storage::StorageConfig;
+use milvault_domain::webhook::SendOutcome;
 use milvault_milvus::MilvusBinlogReader;
 use milvault_milvus::fake::FakeMilvus;
 use std::path::Path;
@@ -60,7 +63,7 @@ impl Pipeline {
     ) -> anyhow::Result<Self> {
         let url = format!("sqlite://{}", directory.join("catalog.db").display());
         let catalog = milvault_catalog::open(&url, Sealer::from_key_bytes([7; 32])).await?;
-        let project_id = make_tenancy(&*catalog).await?;
+        let project_id = make_tenancy(&*catalog).await?.project_id;
         let deps = Deps {
             catalog: Arc::clone(&catalog),
             stores,
@@ -68,6 +71,7 @@ impl Pipeline {
             binlogs: Arc::new(MilvusBinlogReader),
             clock: Arc::new(SystemClock),
             ids: Arc::new(Uuids),
+            webhooks: Arc::new(NoWebhooks),
         };
         let (service, runtime) = milvault_actors::start(deps, Settings::default()).await?;
         let repository = NewRepository { project_id, name: String::from("bench"), storage: repository };
@@ -131,7 +135,8 @@ impl Pipeline {
     }
 }
 
-async fn make_tenancy(catalog: &dyn Catalog) -> anyhow::Result<ProjectId> {
+/// Makes the first organization of a catalog, with a project.
+pub(super) async fn make_tenancy(catalog: &dyn Catalog) -> anyhow::Result<Tenancy> {
     let organization_id = OrganizationId::from_uuid(Uuids.new_uuid());
     let tenancy = Tenancy {
         organization_id,
@@ -151,7 +156,7 @@ async fn make_tenancy(catalog: &dyn Catalog) -> anyhow::Result<ProjectId> {
         user: None,
     };
     let (tenancy, _made) = catalog.ensure_tenancy(&tenancy, &key).await?;
-    Ok(tenancy.project_id)
+    Ok(tenancy)
 }
 
 /// The machine's clock.
@@ -185,5 +190,19 @@ impl SecretSource for GivenSecrets {
                 Err(PortError::new(PortErrorKind::Unsupported, "benchmarks give secrets as values only"))
             }
         }
+    }
+}
+
+/// Nobody is told anything by a bench.
+struct NoWebhooks;
+
+#[async_trait]
+impl WebhookSender for NoWebhooks {
+    async fn check(&self, _: &str) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn send(&self, _: &WebhookMessage) -> SendOutcome {
+        SendOutcome::Failed(String::from("a bench tells nobody"))
     }
 }

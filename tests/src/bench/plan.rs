@@ -183,6 +183,7 @@ fn new_backup(pipeline: &Pipeline, number: u32, now: DateTime<Utc>) -> NewBackup
         completed_at: None,
         expires_at: None,
         facts: None,
+        copied_from: None,
     };
     let job = Job {
         id: JobId::from_uuid(Uuids.new_uuid()),

@@ -155,6 +155,16 @@ impl Stores for SyntheticStores {
     ) -> PortResult<Arc<dyn Copier>> {
         Ok(Arc::new(SparseCopier { packs: self.repository.join("packs"), zeros: self.zeros }))
     }
+
+    async fn open_backup_copier(
+        &self,
+        source: Arc<dyn BackupRepository>,
+        objects: &[StoredObject],
+        repository: Arc<dyn BackupRepository>,
+        max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Copier>> {
+        self.inner.open_backup_copier(source, objects, repository, max_bytes_per_second).await
+    }
 }
 
 struct SyntheticSource;
@@ -183,6 +193,14 @@ impl SourceStore for SyntheticSource {
             }));
         }
         Ok(objects)
+    }
+
+    async fn list_delta_logs(
+        &self,
+        _collection_id: i64,
+        _segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>> {
+        Ok(Vec::new())
     }
 
     async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {

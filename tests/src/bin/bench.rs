@@ -2,8 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use milvault_tests::bench::{
-    CopyExtra, CopyOptions, bench_copy, bench_plan, bench_restore, publish, run_copy_task, run_plan_task,
-    work_directory,
+    CopyExtra, CopyOptions, bench_catalog, bench_copy, bench_plan, bench_restore, publish, run_copy_task,
+    run_plan_task, work_directory,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,6 +55,18 @@ enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Lists, look-ups and timers of a large catalog, on SQLite and on PostgreSQL.
+    Catalog {
+        /// Backups in it.
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+        backups: u64,
+        /// Jobs in it.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+        jobs: u64,
+        /// Write the figures to this file too, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Does what standard input says, in this process.
     #[command(hide = true)]
     CopyTask,
@@ -75,6 +87,9 @@ async fn main() -> anyhow::Result<()> {
         Bench::Plan { objects, json } => publish(&bench_plan(&work_directory(), objects)?, json.as_deref()),
         Bench::Restore { rows, json } => {
             publish(&bench_restore(&work_directory(), rows).await?, json.as_deref())
+        }
+        Bench::Catalog { backups, jobs, json } => {
+            publish(&bench_catalog(&work_directory(), backups, jobs).await?, json.as_deref())
         }
         Bench::CopyTask => answer(&run_copy_task(task()?).await?),
         Bench::PlanTask => answer(&run_plan_task(task()?).await?),

@@ -1,4 +1,4 @@
-//! Real third-party servers on this machine: Milvus, SeaweedFS and PostgreSQL.
+//! Real third-party servers on this machine: Milvus, SeaweedFS, PostgreSQL, and an identity provider.
 //!
 //! [`Tools::install`] fetches the binaries once into the workspace's `target/servers`; [`Milvus`],
 //! [`SeaweedFs`] and [`Postgres`] start them on free ports and end them when dropped. Nothing here
@@ -10,6 +10,7 @@
 //! kernel ends its servers too, where `setpriv` (util-linux) is there to ask for it.
 
 mod certificate;
+mod identity_provider;
 mod milvus;
 mod milvus_config;
 mod ports;
@@ -22,8 +23,10 @@ mod seaweedfs_state;
 mod tools;
 
 pub use certificate::TlsEndpoint;
+pub use identity_provider::{IdentityProvider, Person};
 pub use milvus::Milvus;
 pub use milvus_config::{MilvusOptions, MilvusStorage, S3Storage};
+pub use ports::free_port;
 pub use postgres::Postgres;
 pub use seaweedfs::{S3Traffic, SeaweedFs, SeaweedFsOptions};
 pub use seaweedfs_state::S3Identity;

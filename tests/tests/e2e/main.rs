@@ -4,15 +4,21 @@
 //! storage. What a run leaves behind lies in `target/tmp/e2e` until the next run.
 
 mod cancel;
+mod checks;
+mod copies;
 mod crash;
 mod full_disk;
+mod leases;
 mod lifecycle;
 mod local;
 mod moving;
 mod postgres;
+mod recovery;
 mod refusals;
 mod restore;
 mod s3;
 mod schedules;
+mod sign_in;
 mod subscriptions;
 mod support;
+mod webhooks;

@@ -7,6 +7,7 @@ use crate::fakes::catalog::MemoryCatalog;
 use crate::fakes::gates::{Act, Gates};
 use crate::fakes::milvus::{FakeMilvus, collection, cut};
 use crate::fakes::stores::FakeStores;
+use crate::fakes::webhooks::FakeSender;
 use crate::fakes::{FakeClock, FakeIds};
 use crate::messages::Crash;
 use crate::{
@@ -42,6 +43,7 @@ impl Fixture {
             binlogs: Arc::new(FakeBinlogs::default()),
             clock: Arc::new(FakeClock::new()),
             ids: Arc::new(FakeIds::default()),
+            webhooks: Arc::new(FakeSender::default()),
         };
         let (service, runtime) = start(deps, settings).await.unwrap();
         let cluster_id = register(&service).await;

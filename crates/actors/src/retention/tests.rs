@@ -8,8 +8,8 @@ use crate::fakes::catalog::MemoryCatalog;
 use crate::fakes::gates::{Act, Gates};
 use crate::fakes::milvus::{FakeMilvus, cut};
 use crate::fakes::stores::FakeStores;
+use crate::fakes::webhooks::FakeSender;
 use crate::fakes::{FakeClock, FakeIds};
-use crate::live::LiveJobs;
 use milvault_domain::ports::PortErrorKind;
 use std::time::Duration;
 use tokio::task::LocalSet;
@@ -17,19 +17,17 @@ use tokio::task::LocalSet;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn start(gates: &Arc<Gates>) -> (actix::Addr<RetentionActor>, Arc<RetentionTally>) {
-    let core = Core {
-        deps: Deps {
-            catalog: Arc::new(MemoryCatalog::new(Arc::clone(gates))),
-            stores: Arc::new(FakeStores::default()),
-            milvus: Arc::new(FakeMilvus::new(cut(vec![]), Arc::default())),
-            binlogs: Arc::new(FakeBinlogs::default()),
-            clock: Arc::new(FakeClock::new()),
-            ids: Arc::new(FakeIds::default()),
-        },
-        settings: Settings { retention_interval: HOUR, ..Settings::default() },
-        live: LiveJobs::new(),
-        io: tokio::runtime::Handle::current(),
+    let deps = Deps {
+        catalog: Arc::new(MemoryCatalog::new(Arc::clone(gates))),
+        stores: Arc::new(FakeStores::default()),
+        milvus: Arc::new(FakeMilvus::new(cut(vec![]), Arc::default())),
+        binlogs: Arc::new(FakeBinlogs::default()),
+        clock: Arc::new(FakeClock::new()),
+        ids: Arc::new(FakeIds::default()),
+        webhooks: Arc::new(FakeSender::default()),
     };
+    let settings = Settings { retention_interval: HOUR, ..Settings::default() };
+    let core = Core::new(deps, settings, tokio::runtime::Handle::current());
     let tally = Arc::new(RetentionTally::default());
     (RetentionActor::new(Arc::new(core), Arc::clone(&tally)).start(), tally)
 }

@@ -7,6 +7,7 @@ pub(super) use source::Source;
 use super::sealed::complete_sealed;
 use super::{Run, Trouble, plan};
 use crate::copy::{CopyJob, copy_units};
+use crate::records::write_now;
 use crate::telemetry;
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupFacts, ManifestHeader};
@@ -15,8 +16,10 @@ use milvault_domain::job::{Job, JobPhase};
 use milvault_domain::job_request::AdoptRequest;
 use milvault_domain::milvus::Cut;
 use milvault_domain::object::StoredObject;
-use milvault_domain::plan::CopyPlan;
-use milvault_domain::ports::{BackupRepository, PortError, PortErrorKind, PortResult, UnfinishedBackup};
+use milvault_domain::plan::{CopyPlan, CopyUnit};
+use milvault_domain::ports::{
+    BackupRepository, Copier, PortError, PortErrorKind, PortResult, UnfinishedBackup,
+};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -41,7 +44,7 @@ pub(super) async fn make_backup(run: &Run, adopted: Option<AdoptRequest>) -> Res
 
     let unfinished =
         run.retry().run("look for an earlier attempt", || repository.load_unfinished(backup_id)).await?;
-    let UnfinishedBackup { header, plan } = match unfinished {
+    let unfinished = match unfinished {
         Some(unfinished) => {
             tracing::info!(units = unfinished.plan.units.len(), "a cut-off backup continues");
             unfinished
@@ -51,10 +54,31 @@ pub(super) async fn make_backup(run: &Run, adopted: Option<AdoptRequest>) -> Res
             None => prepare(run, &backup, &source, &repository).await?,
         },
     };
+    let stores = deps.stores.as_ref();
+    let open = || source.open_copier(stores, &repository);
+    let copier = run.retry().run("open the way of the copy", open).await?;
+    let way = Way { copier, copies_in_flight: source.copies_in_flight };
+    copy_and_seal(run, &repository, unfinished, way).await
+}
+
+/// How bytes come into the repository.
+pub(super) struct Way {
+    pub(super) copier: Arc<dyn Copier>,
+    pub(super) copies_in_flight: usize,
+}
+
+/// Copies what the plan says, seals the backup and makes it available.
+pub(super) async fn copy_and_seal(
+    run: &Run,
+    repository: &Arc<dyn BackupRepository>,
+    unfinished: UnfinishedBackup,
+    way: Way,
+) -> Result<Job, Trouble> {
+    let UnfinishedBackup { header, plan } = unfinished;
     let reused_stored_bytes: u64 = plan.reused.iter().map(|object| object.stored_bytes).sum();
     let reused_objects = plan.reused.len() as u64;
     metrics::counter!(telemetry::REUSED_BYTES).increment(plan.progress().bytes_reused);
-    let objects = copy(run, &source, &repository, &header, plan).await?;
+    let objects = copy(run, way, &header, plan).await?;
     let sealed = SealedFacts {
         logical_bytes: objects.iter().map(|object| object.source.size_bytes).sum(),
         objects: objects.len() as u64,
@@ -62,13 +86,14 @@ pub(super) async fn make_backup(run: &Run, adopted: Option<AdoptRequest>) -> Res
     };
     let stored_bytes: u64 = objects.iter().map(|object| object.stored_bytes).sum();
     run.enter(JobPhase::Seal).await?;
+    run.core.check_lease()?;
     let receipt = repository.seal(&header, objects).await.map_err(unless_lasting)?;
     let newly_stored_bytes = stored_bytes.saturating_sub(reused_stored_bytes) + receipt.manifest_bytes;
     complete(run, header, &sealed, newly_stored_bytes).await
 }
 
 /// A former attempt may have been cut off between the manifest and the catalog.
-async fn sealed_before(
+pub(super) async fn sealed_before(
     run: &Run,
     repository: &Arc<dyn BackupRepository>,
     backup: &Backup,
@@ -99,8 +124,8 @@ async fn prepare(
     tracing::info!(cut_at_ms = cut.cut_at_ms, collections = cut.collections().count(), "the cut is taken");
 
     run.enter(JobPhase::Plan).await?;
-    let plan = plan::make_plan(run, backup, source, repository, &cut).await?;
     let header = header(backup, source, cut);
+    let plan = plan::make_plan(run, backup, source, repository, &header).await?;
     // With nothing to copy there is nothing to continue: an attempt that is cut off before the seal begins anew.
     if !plan.units.is_empty() {
         run.retry().run("save the plan", || repository.save_unfinished(&header, &plan)).await?;
@@ -122,27 +147,33 @@ fn header(backup: &Backup, source: &Source, cut: Cut) -> ManifestHeader {
         created_at_ms: backup.created_at.timestamp_millis(),
         expires_at_ms: backup.expires_at.map(|at| at.timestamp_millis()),
         source_url: source.display_url(),
+        copied_from: None,
         cut,
     }
 }
 
 /// Copies what the plan says and returns all objects of the backup, sorted by key: the same backup gives the same
 /// manifest, whatever the order in which units ended.
-async fn copy(
-    run: &Run,
-    source: &Source,
-    repository: &Arc<dyn BackupRepository>,
-    header: &ManifestHeader,
-    plan: CopyPlan,
-) -> PortResult<Vec<StoredObject>> {
+async fn copy(run: &Run, way: Way, header: &ManifestHeader, plan: CopyPlan) -> PortResult<Vec<StoredObject>> {
     run.live.counters.start(plan.progress());
-    run.enter(JobPhase::Copy).await?;
     let CopyPlan { reused: mut objects, units } = plan;
-    let stores = run.core.deps.stores.as_ref();
-    let open = || source.open_copier(stores, repository);
+    if !units.is_empty() {
+        objects.extend(copy_new(run, way, header, units).await?);
+    }
+    objects.sort_unstable_by_key(|object| object.source.key);
+    Ok(objects)
+}
+
+async fn copy_new(
+    run: &Run,
+    way: Way,
+    header: &ManifestHeader,
+    units: Vec<CopyUnit>,
+) -> PortResult<Vec<StoredObject>> {
+    run.enter(JobPhase::Copy).await?;
     let copy_job = CopyJob {
         core: Arc::clone(&run.core),
-        copier: run.retry().run("open the way of the copy", open).await?,
+        copier: way.copier,
         progress: Arc::clone(&run.live.counters),
         collection_names: header
             .cut
@@ -153,9 +184,7 @@ async fn copy(
             .collect(),
         span: tracing::Span::current(),
     };
-    objects.extend(copy_units(&run.arbiter, Arc::new(copy_job), units, source.copies_in_flight).await?);
-    objects.sort_unstable_by_key(|object| object.source.key);
-    Ok(objects)
+    copy_units(&run.arbiter, Arc::new(copy_job), units, way.copies_in_flight).await
 }
 
 /// Figures of all objects of a backup, for the catalog.
@@ -197,6 +226,7 @@ pub(super) async fn complete(
         deps.catalog.complete_backup(run.job.id, backup_id, &facts, &contents, progress, now)
     };
     let (_, job) = run.retry().run("make the backup available", write).await.map_err(unless_lasting)?;
+    write_now(&run.core, backup_id).await;
     tracing::info!(
         logical_bytes = facts.logical_bytes,
         newly_stored_bytes = facts.newly_stored_bytes,

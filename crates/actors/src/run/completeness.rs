@@ -3,22 +3,24 @@
 use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::milvus::CollectionCut;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Checks that every segment with rows has insert logs, and all its fields the same number of them: Milvus writes one
-/// log per field at every flush.
+/// log per field at every flush. Settled segments were checked when they were listed.
 ///
 /// # Errors
 /// Names the segment and the path.
 pub(super) fn check_complete(
     collection: &CollectionCut,
+    settled: &HashSet<i64>,
     keys: impl IntoIterator<Item = BinlogKey>,
 ) -> PortResult<()> {
     let mut logs_by_segment: HashMap<i64, BTreeMap<i64, usize>> = HashMap::new();
     for key in keys.into_iter().filter(|key| key.kind == BinlogKind::Insert) {
         *logs_by_segment.entry(key.segment_id).or_default().entry(key.field_id).or_default() += 1;
     }
-    for segment in collection.segments.iter().filter(|segment| segment.row_count > 0) {
+    let listed = collection.segments.iter().filter(|segment| !settled.contains(&segment.segment_id));
+    for segment in listed.filter(|segment| segment.row_count > 0) {
         let path = format!(
             "insert_log/{}/{}/{}/",
             collection.collection_id, segment.partition_id, segment.segment_id
@@ -85,13 +87,20 @@ mod tests {
             log(BinlogKind::Insert, 1, 100, 2),
             log(BinlogKind::Delta, 2, 0, 3),
         ];
-        check_complete(&collection(&[(1, 5), (2, 0)]), objects).unwrap();
+        check_complete(&collection(&[(1, 5), (2, 0)]), &HashSet::new(), objects).unwrap();
+    }
+
+    #[test]
+    fn settled_segments_need_not_be_listed() {
+        let objects = [log(BinlogKind::Insert, 1, 0, 1)];
+        check_complete(&collection(&[(1, 5), (2, 4)]), &HashSet::from([2]), objects).unwrap();
+        check_complete(&collection(&[(1, 5), (2, 4)]), &HashSet::from([1]), objects).unwrap_err();
     }
 
     #[test]
     fn a_segment_without_insert_logs_is_named_even_if_it_has_delta_logs() {
         let objects = [log(BinlogKind::Insert, 1, 0, 1), log(BinlogKind::Delta, 2, 0, 3)];
-        let error = check_complete(&collection(&[(1, 5), (2, 4)]), objects).unwrap_err();
+        let error = check_complete(&collection(&[(1, 5), (2, 4)]), &HashSet::new(), objects).unwrap_err();
         let message = error.to_string();
         assert_eq!(error.kind(), PortErrorKind::NotFound);
         assert!(message.contains("segment 2") && message.contains("insert_log/7/8/2/"), "{message}");
@@ -104,7 +113,8 @@ mod tests {
             log(BinlogKind::Insert, 1, 0, 2),
             log(BinlogKind::Insert, 1, 100, 3),
         ];
-        let message = check_complete(&collection(&[(1, 5)]), objects).unwrap_err().to_string();
+        let message =
+            check_complete(&collection(&[(1, 5)]), &HashSet::new(), objects).unwrap_err().to_string();
         assert!(message.contains("insert_log/7/8/1/100/ holds 1 files"), "{message}");
     }
 }

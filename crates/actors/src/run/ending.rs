@@ -5,7 +5,8 @@ use super::{PARKED, Run, Stop, Trouble, Worked};
 use crate::retry::Retry;
 use crate::telemetry;
 use futures::FutureExt;
-use milvault_domain::job::{Job, JobPhase, JobState};
+use milvault_domain::checks::Leftovers;
+use milvault_domain::job::{Job, JobPhase, JobState, JobType};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use std::any::Any;
 use std::future::Future;
@@ -17,7 +18,7 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What the log says when the clean-up did not come to its end.
 const LEFTOVERS: &str = "a stopped restore may have left collections under working names or staged files behind; \
-                         undoing or resuming it removes them";
+                         undoing or resuming it removes them, and a timer those of a drill";
 
 /// What to record about a job when work on it stops.
 pub(super) enum Ending {
@@ -119,15 +120,36 @@ async fn end_of_traces(run: &Run, ending: Ending, stop: &Stop) -> Ending {
         () = stop.park.cancelled() => return when_parked,
         cleaned = tokio::time::timeout(limit, cleaned) => cleaned,
     };
-    match cleaned {
-        Ok(Ok(Ok(()))) => {}
+    let failure = match cleaned {
+        Ok(Ok(Ok(()))) => return ending,
         // The runtime is being taken away under the clean-up, as in a crash.
         Ok(Ok(Err(error))) if error.kind() == PortErrorKind::Canceled => return Ending::CutOff,
-        Ok(Ok(Err(error))) => tracing::error!(?error, "{LEFTOVERS}"),
-        Ok(Err(panic)) => tracing::error!(panic = panic_message(panic.as_ref()), "{LEFTOVERS}"),
-        Err(_) => tracing::error!(?limit, "{LEFTOVERS}"),
+        Ok(Ok(Err(error))) => {
+            tracing::error!(?error, "{LEFTOVERS}");
+            error.to_string()
+        }
+        Ok(Err(panic)) => {
+            tracing::error!(panic = panic_message(panic.as_ref()), "{LEFTOVERS}");
+            String::from("internal error: the clean-up broke off; the server's log says where")
+        }
+        Err(_) => {
+            tracing::error!(?limit, "{LEFTOVERS}");
+            format!("not done within {} seconds", limit.as_secs())
+        }
+    };
+    if run.job.job_type == JobType::Drill {
+        remember(run, failure).await;
     }
     ending
+}
+
+/// Nobody resumes or undoes a drill, so a timer looks after what it left behind.
+async fn remember(run: &Run, failure: String) {
+    let now = run.core.deps.clock.now();
+    let leftovers = Leftovers::new(run.job.id, run.job.cluster_id, failure, now);
+    if let Err(error) = in_time(run.core.deps.catalog.remember_leftovers(&leftovers)).await {
+        tracing::error!(?error, "what a drill has left behind is not remembered");
+    }
 }
 
 async fn record(run: &Run, ending: Ending) -> PortResult<JobState> {

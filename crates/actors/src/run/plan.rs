@@ -4,10 +4,10 @@ use super::Run;
 use super::backup::Source;
 use super::completeness::check_complete;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use milvault_domain::backup::{Backup, BackupStatus};
+use milvault_domain::backup::{Backup, BackupStatus, ManifestHeader};
 use milvault_domain::milvus::{CollectionCut, Cut};
 use milvault_domain::object::SourceObject;
-use milvault_domain::plan::{CopyPlan, ObjectIndex, plan_copy};
+use milvault_domain::plan::{CopyPlan, Holdings, plan_copy};
 use milvault_domain::ports::{BackupRepository, PortResult, SourceStore};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 const LISTINGS_MAX: usize = 8;
 /// Earlier backups whose manifests are searched for reusable objects. Binlogs live on or are compacted away, so what
 /// the newest do not have, older ones rarely have.
-const INDEX_BACKUPS: u32 = 3;
+pub(super) const INDEX_BACKUPS: u32 = 3;
 
 /// Lists the cut's objects, checks that none is missing, and plans their copy.
 pub(super) async fn make_plan(
@@ -24,18 +24,23 @@ pub(super) async fn make_plan(
     backup: &Backup,
     source: &Source,
     repository: &Arc<dyn BackupRepository>,
-    cut: &Cut,
+    header: &ManifestHeader,
 ) -> PortResult<CopyPlan> {
     let stores = run.core.deps.stores.as_ref();
     let store = run.retry().run("open the storage", || source.open(stores)).await?;
-    // The source and the repository are different places, so one need not wait for the other.
-    let listing = list_objects(run, source, store.as_ref(), cut).boxed();
-    let (objects, index) = futures::try_join!(listing, load_index(run, backup, repository).boxed())?;
+    let mut holdings = load_index(run, backup, source, repository, header).boxed().await?;
+    let known = || run.core.deps.catalog.damage(backup.repository_id);
+    let damage = run.retry().run("look up known damage", known).await?;
+    holdings.exclude(damage.iter().collect());
+    let Holdings { index, settled, settled_segments } = holdings;
+    let objects = list_objects(run, source, store.as_ref(), &header.cut, &settled_segments).boxed().await?;
     let open = || source.open_copier(stores, repository);
     let route = run.retry().run("open the way of the copy", open).await?.route();
-    let plan = plan_copy(backup.cluster_id, objects, &index, route);
+    let mut plan = plan_copy(backup.cluster_id, objects, &index, route);
+    plan.reuse(settled);
     tracing::info!(
         reused_objects = plan.reused.len(),
+        settled_segments = settled_segments.len(),
         units = plan.units.len(),
         ?route,
         "the copy is planned"
@@ -48,11 +53,12 @@ async fn list_objects(
     source: &Source,
     store: &dyn SourceStore,
     cut: &Cut,
+    settled: &HashSet<i64>,
 ) -> PortResult<Vec<SourceObject>> {
     let mut listings = Vec::new();
     for (database, collection) in cut.collections() {
         // Boxed: the compiler cannot see otherwise that the stream may move between threads.
-        listings.push(list_collection(run, source, store, database, collection).boxed());
+        listings.push(list_collection(run, source, store, (database, collection), settled).boxed());
     }
     let listings = futures::stream::iter(listings).buffer_unordered(LISTINGS_MAX);
     listings
@@ -67,18 +73,28 @@ async fn list_collection(
     run: &Run,
     source: &Source,
     store: &dyn SourceStore,
-    database: &str,
-    collection: &CollectionCut,
+    (database, collection): (&str, &CollectionCut),
+    settled: &HashSet<i64>,
 ) -> PortResult<Vec<SourceObject>> {
-    if collection.segments.is_empty() {
-        return Ok(Vec::new());
-    }
-    let segment_ids: HashSet<i64> = collection.segments.iter().map(|segment| segment.segment_id).collect();
-    let list = || store.list_binlogs(collection.collection_id, &segment_ids);
+    let segment_ids = collection.segments.iter().map(|segment| segment.segment_id);
+    let (settled_ids, other_ids): (HashSet<i64>, HashSet<i64>) =
+        segment_ids.partition(|segment_id| settled.contains(segment_id));
+    let collection_id = collection.collection_id;
+    let list = || async {
+        let mut objects = Vec::new();
+        if !other_ids.is_empty() {
+            objects = store.list_binlogs(collection_id, &other_ids).await?;
+        }
+        // Deletes are added to a segment for as long as it lives.
+        if !settled_ids.is_empty() {
+            objects.append(&mut store.list_delta_logs(collection_id, &settled_ids).await?);
+        }
+        Ok(objects)
+    };
     let objects = run.retry().run("list a collection", list).await.map_err(|error| {
         error.context(format!("list the files of collection {database}.{}", collection.name))
     })?;
-    check_complete(collection, objects.iter().map(|object| object.key)).map_err(|error| {
+    check_complete(collection, settled, objects.iter().map(|object| object.key)).map_err(|error| {
         source.explain_missing(error.context(format!("collection {database}.{}", collection.name)))
     })?;
     Ok(objects)
@@ -88,8 +104,10 @@ async fn list_collection(
 async fn load_index(
     run: &Run,
     backup: &Backup,
+    source: &Source,
     repository: &Arc<dyn BackupRepository>,
-) -> PortResult<ObjectIndex> {
+    header: &ManifestHeader,
+) -> PortResult<Holdings> {
     let catalog = &run.core.deps.catalog;
     let (cluster_id, repository_id) = (backup.cluster_id, backup.repository_id);
     let newest = |status| {
@@ -98,5 +116,8 @@ async fn load_index(
     };
     let complete = newest(BackupStatus::Available).await?;
     let unfinished = newest(BackupStatus::Failed).await?;
-    run.retry().run("load the index", || repository.load_index(cluster_id, &complete, &unfinished)).await
+    // What is taken over from elsewhere was written by another program, whose files are looked at every time.
+    let current = source.is_live().then_some(header);
+    let load = || repository.load_index(cluster_id, &complete, &unfinished, current);
+    run.retry().run("load the index", load).await
 }

@@ -8,8 +8,8 @@ use crate::fakes::catalog::MemoryCatalog;
 use crate::fakes::gates::{Act, Gates};
 use crate::fakes::milvus::{FakeMilvus, cut};
 use crate::fakes::stores::FakeStores;
+use crate::fakes::webhooks::FakeSender;
 use crate::fakes::{FakeClock, FakeIds};
-use crate::live::LiveJobs;
 use actix::Arbiter;
 use milvault_domain::ports::PortErrorKind;
 use milvault_domain::retention::RETENTION_DAYS_AUTOMATIC_DEFAULT;
@@ -27,6 +27,7 @@ fn change() -> PolicyChange {
         time_zone: None,
         retention_days: None,
         keep: None,
+        copy: None,
     }
 }
 
@@ -97,19 +98,17 @@ fn changes_that_contradict_themselves_are_refused_with_the_field() {
 const HOUR: Duration = Duration::from_hours(1);
 
 fn start(gates: &Arc<Gates>) -> (actix::Addr<ScheduleActor>, Arc<Host>) {
-    let core = Core {
-        deps: Deps {
-            catalog: Arc::new(MemoryCatalog::new(Arc::clone(gates))),
-            stores: Arc::new(FakeStores::default()),
-            milvus: Arc::new(FakeMilvus::new(cut(vec![]), Arc::default())),
-            binlogs: Arc::new(FakeBinlogs::default()),
-            clock: Arc::new(FakeClock::new()),
-            ids: Arc::new(FakeIds::default()),
-        },
-        settings: Settings { schedule_interval: HOUR, ..Settings::default() },
-        live: LiveJobs::new(),
-        io: tokio::runtime::Handle::current(),
+    let deps = Deps {
+        catalog: Arc::new(MemoryCatalog::new(Arc::clone(gates))),
+        stores: Arc::new(FakeStores::default()),
+        milvus: Arc::new(FakeMilvus::new(cut(vec![]), Arc::default())),
+        binlogs: Arc::new(FakeBinlogs::default()),
+        clock: Arc::new(FakeClock::new()),
+        ids: Arc::new(FakeIds::default()),
+        webhooks: Arc::new(FakeSender::default()),
     };
+    let settings = Settings { schedule_interval: HOUR, ..Settings::default() };
+    let core = Core::new(deps, settings, tokio::runtime::Handle::current());
     let host = Arc::new(Host::new(Arc::new(core), Arbiter::current()));
     (ScheduleActor::new(&host, Arc::clone(&host.schedule_tally)).start(), host)
 }

@@ -47,13 +47,19 @@ impl Service {
         request.name.as_deref().map_or(Ok(()), |name| check_name("name", name))?;
         check_directory(&request.directory)?;
         let cluster = self.cluster(request.cluster_id).await?;
+        let place = request.storage.display_url();
+        let idempotency =
+            self.key_of(&("adoptBackup", &place, &request.directory, request.name.as_deref()))?;
+        if let Some(job) = self.repeated(cluster.id, JobType::Adopt, idempotency.as_ref()).await? {
+            return self.with_backup(job).await;
+        }
         let listed = self.list_foreign_backups(&request.storage).await?;
         let listed = listed.into_iter().find(|backup| backup.directory == request.directory);
         let listed = listed.ok_or_else(|| not_adoptable("names no directory that milvus-backup made"))?;
         if let Some(problem) = &listed.problem {
             return Err(not_adoptable(&format!("cannot be taken over: {problem}")).into());
         }
-        let new = self.adopted(request, &listed, &cluster);
+        let new = NewBackup { idempotency, ..self.adopted(request, &listed, &cluster) };
         self.accept_new_backup(new, &cluster).await
     }
 
@@ -75,6 +81,7 @@ impl Service {
             completed_at: None,
             expires_at: None,
             facts: None,
+            copied_from: None,
         };
         let description =
             format!("Takeover of \"{}\" as a backup of cluster \"{}\"", request.directory, cluster.name);

@@ -1,14 +1,14 @@
 //! Requests for backups and verifies.
 
-use super::idempotency::idempotency;
+use super::clusters::check_registered;
+use super::keyed::key_reused;
 use super::{Service, not_found, refused};
 use crate::error::ServiceError;
 use crate::messages::Refusal;
 use crate::request::{BackupRequest, VerifyRequest};
-use chrono::{DateTime, Utc};
 use milvault_domain::backup::{Backup, BackupScope, BackupStatus, check_backup_texts};
 use milvault_domain::cluster::Cluster;
-use milvault_domain::error::{InvalidInput, NAME_CHARS_MAX};
+use milvault_domain::error::InvalidInput;
 use milvault_domain::ids::{BackupId, ClusterId, JobId, ProjectId};
 use milvault_domain::job::{Job, JobState, JobType, VerifyLevel};
 use milvault_domain::ports::{
@@ -44,8 +44,10 @@ impl Service {
     async fn accept_backup(&self, request: BackupRequest) -> Result<BackupWithJob, ServiceError> {
         check_backup_texts(request.name.as_deref(), request.description.as_deref())?;
         let request = BackupRequest { scope: request.scope.normalized()?, ..request };
-        let idempotency = idempotency(request.idempotency_key.clone(), &RequestFingerprint::of(&request))?;
+        let fingerprint = RequestFingerprint::of(&request);
+        let idempotency = self.key_or(request.idempotency_key.clone(), &fingerprint)?;
         let cluster = self.cluster(request.cluster_id).await?;
+        check_registered(&cluster)?;
         let new = self.new_backup(request, &cluster, idempotency)?;
         self.accept_new_backup(new, &cluster).await
     }
@@ -63,7 +65,8 @@ impl Service {
             cluster_id: cluster.id,
             cluster_name: cluster.name.clone(),
             repository_id: cluster.repository_id,
-            name: request.name.unwrap_or_else(|| default_name(&cluster.name, now)),
+            // Without a name, the catalog gives one.
+            name: request.name.unwrap_or_default(),
             description: request.description.unwrap_or_default(),
             creation_method: request.creation_method,
             status: BackupStatus::Creating,
@@ -72,6 +75,7 @@ impl Service {
             completed_at: None,
             expires_at: expiry(request.creation_method, request.retention_days, now)?,
             facts: None,
+            copied_from: None,
             scope: request.scope,
         };
         let description = describe(&backup.scope, &cluster.name);
@@ -80,8 +84,13 @@ impl Service {
     }
 
     async fn accept_verify(&self, request: VerifyRequest) -> Result<Job, ServiceError> {
+        let idempotency = self.key_of(&("verifyBackup", request.backup_id, request.level))?;
         let backup = self.deps().catalog.backup(request.backup_id).await?;
         let backup = backup.ok_or_else(|| not_found("backup", &request.backup_id))?;
+        let earlier = self.repeated(backup.cluster_id, JobType::Verify, idempotency.as_ref()).await?;
+        if let Some(job) = earlier {
+            return Ok(job);
+        }
         if backup.status != BackupStatus::Available {
             let state = match backup.status {
                 BackupStatus::Creating => "is still being made",
@@ -99,8 +108,7 @@ impl Service {
             ..PendingJob::about(&backup, JobType::Verify, description)
         };
         let job = self.pending_job(pending);
-        self.deps().catalog.insert_job(&job).await?;
-        self.hand_over(job).await
+        self.add_job(job, idempotency.as_ref()).await
     }
 
     /// Writes a backup with its job, and hands the job over.
@@ -112,13 +120,13 @@ impl Service {
         match self.deps().catalog.insert_backup(&new).await.map_err(|error| gone_or(error, cluster))? {
             InsertOutcome::Created => {}
             InsertOutcome::Duplicate(pair) => return Ok(*pair),
-            InsertOutcome::KeyReused(job_id) => {
-                return Err(ServiceError::Conflict {
-                    message: format!(
-                        "the idempotency key was used for another request, which made job {job_id}"
-                    ),
-                    job_id: Some(job_id),
-                });
+            InsertOutcome::KeyReused(job_id) => return Err(key_reused(job_id)),
+            InsertOutcome::NameTaken(other) => {
+                let message = format!(
+                    "backup {other} of the cluster is named `{}`; choose another name",
+                    new.backup.name
+                );
+                return Err(ServiceError::Conflict { message, job_id: None });
             }
             InsertOutcome::Busy(job_id) => {
                 return Err(ServiceError::Conflict {
@@ -130,7 +138,12 @@ impl Service {
             }
         }
         let job = self.hand_over(new.job).await?;
-        Ok(BackupWithJob { backup: new.backup, job })
+        if !new.backup.name.is_empty() {
+            return Ok(BackupWithJob { backup: new.backup, job });
+        }
+        // The catalog gave it a name.
+        let backup = self.deps().catalog.backup(new.backup.id).await?;
+        Ok(BackupWithJob { backup: backup.ok_or_else(|| not_found("backup", &new.backup.id))?, job })
     }
 
     /// The row of a job that waits for its turn.
@@ -207,14 +220,6 @@ fn gone_or(error: PortError, cluster: &Cluster) -> ServiceError {
     if error.kind() == PortErrorKind::NotFound { not_found("cluster", &cluster.id) } else { error.into() }
 }
 
-/// `<cluster>-<YYYYMMDD-HHMMSS>` in UTC, the cluster's name shortened so that the whole is a valid name.
-fn default_name(cluster_name: &str, now: DateTime<Utc>) -> String {
-    let time = now.format("-%Y%m%d-%H%M%S").to_string();
-    let room = NAME_CHARS_MAX - time.chars().count();
-    let name: String = cluster_name.chars().take(room).collect();
-    format!("{}{time}", name.trim_end())
-}
-
 fn describe(scope: &BackupScope, cluster_name: &str) -> String {
     let of_what = match scope {
         BackupScope::Cluster => return format!("Backup of cluster \"{cluster_name}\""),
@@ -244,23 +249,6 @@ impl<'a> RequestFingerprint<'a> {
             name: request.name.as_deref(),
             description: request.description.as_deref(),
             retention_days: request.retention_days,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use chrono::TimeZone;
-    use milvault_domain::error::check_name;
-
-    #[test]
-    fn default_names_are_valid_names() {
-        let now = Utc.with_ymd_and_hms(2026, 3, 4, 5, 6, 7).unwrap();
-        assert_eq!(default_name("prod", now), "prod-20260304-050607");
-        for name in ["x".repeat(64), "ü".repeat(64), format!("{} y", "x".repeat(47))] {
-            check_name("name", &default_name(&name, now)).unwrap();
         }
     }
 }

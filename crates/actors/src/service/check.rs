@@ -1,6 +1,7 @@
 //! Checking a cluster: can it be backed up, and if not, why.
 
 use super::Service;
+use super::clusters::check_registered;
 use crate::error::ServiceError;
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::ClusterId;
@@ -16,6 +17,9 @@ impl Service {
     /// `NotFound` for the cluster; errors of the catalog. What is wrong with the cluster is a finding, not an error.
     pub async fn check_cluster(&self, cluster_id: ClusterId) -> Result<Vec<CheckFinding>, ServiceError> {
         let cluster = self.cluster(cluster_id).await?;
+        if let Err(error) = check_registered(&cluster) {
+            return Ok(vec![finding("cluster", Err(error.to_string()))]);
+        }
         let (milvus, storage, repository) = futures::join!(
             self.in_time("milvus", self.check_milvus(&cluster)),
             self.in_time("storage", self.check_storage(&cluster)),

@@ -1,12 +1,16 @@
 //! Registering, changing and removing clusters.
 
-use super::{Service, not_found};
+use super::{Service, not_found, unavailable};
 use crate::error::ServiceError;
 use crate::request::{ClusterPatch, NewCluster};
+use chrono::{DateTime, Utc};
 use milvault_domain::cluster::Cluster;
 use milvault_domain::error::InvalidInput;
 use milvault_domain::ids::{ClusterId, ProjectId, RepositoryId};
 use milvault_domain::ports::{ClusterRemoval, PortError, PortErrorKind};
+
+/// How often a change is made anew because another server has changed the cluster meanwhile.
+const EDITS_MAX: usize = 5;
 
 impl Service {
     /// Registers a cluster. Nothing is contacted; [`Service::check_cluster`] does that.
@@ -45,21 +49,20 @@ impl Service {
     ) -> Result<Cluster, ServiceError> {
         self.admit()?;
         let _one_at_a_time = self.inner.cluster_edits.lock().await;
-        let current = self.cluster(cluster_id).await?;
-        let changed = Cluster {
-            name: patch.name.unwrap_or(current.name),
-            endpoint: patch.endpoint.unwrap_or(current.endpoint),
-            storage: patch.storage.unwrap_or(current.storage),
-            repository_id: patch.repository_id.unwrap_or(current.repository_id),
-            cu_size: patch.cu_size.unwrap_or(current.cu_size),
-            max_bytes_per_second: patch.max_bytes_per_second.unwrap_or(current.max_bytes_per_second),
-            updated_at: self.deps().clock.now(),
-            ..current
-        };
-        changed.validate()?;
-        self.check_repository(changed.repository_id, changed.project_id).await?;
-        self.deps().catalog.update_cluster(&changed).await.map_err(|error| missing_or(error, cluster_id))?;
-        Ok(changed)
+        for _ in 0..EDITS_MAX {
+            let current = self.cluster(cluster_id).await?;
+            let changed = patched(current.clone(), patch.clone(), self.deps().clock.now());
+            changed.validate()?;
+            self.check_repository(changed.repository_id, changed.project_id).await?;
+            if patch.repository_id.is_some() {
+                self.check_copies_go_elsewhere(&changed).await?;
+            }
+            let replaced = self.deps().catalog.replace_cluster(&current, &changed).await;
+            if replaced.map_err(|error| missing_or(error, cluster_id))? {
+                return Ok(changed);
+            }
+        }
+        Err(unavailable("the cluster is being changed by somebody else; try again in a moment"))
     }
 
     /// Removes a cluster from service. Its manual backups stay.
@@ -90,6 +93,19 @@ impl Service {
         }
     }
 
+    /// What a policy copies to a repository does not lie there already.
+    async fn check_copies_go_elsewhere(&self, cluster: &Cluster) -> Result<(), ServiceError> {
+        let schedule = self.deps().catalog.schedule(cluster.id).await?;
+        let copy = schedule.and_then(|schedule| schedule.policy.copy);
+        if copy.is_some_and(|copy| copy.repository_id == cluster.repository_id) {
+            let message = String::from(
+                "the cluster's backup policy copies to that repository; change `copy` of the policy first",
+            );
+            return Err(ServiceError::Conflict { message, job_id: None });
+        }
+        Ok(())
+    }
+
     /// A cluster backs up into a repository of its own project. A repository of another project is said not to exist,
     /// so that nothing is learned about other projects.
     async fn check_repository(
@@ -105,6 +121,34 @@ impl Service {
             )
             .into()),
         }
+    }
+}
+
+/// Refuses a cluster that is known from its backups alone.
+///
+/// # Errors
+/// `Conflict`, with what to do.
+pub(crate) fn check_registered(cluster: &Cluster) -> Result<(), ServiceError> {
+    if !cluster.needs_registration() {
+        return Ok(());
+    }
+    let message = format!(
+        "cluster \"{}\" ({}) is known from its backups alone and needs registration; give its address and storage with updateCluster first",
+        cluster.name, cluster.id
+    );
+    Err(ServiceError::Conflict { message, job_id: None })
+}
+
+fn patched(current: Cluster, patch: ClusterPatch, now: DateTime<Utc>) -> Cluster {
+    Cluster {
+        name: patch.name.unwrap_or(current.name),
+        endpoint: patch.endpoint.unwrap_or(current.endpoint),
+        storage: patch.storage.unwrap_or(current.storage),
+        repository_id: patch.repository_id.unwrap_or(current.repository_id),
+        cu_size: patch.cu_size.unwrap_or(current.cu_size),
+        max_bytes_per_second: patch.max_bytes_per_second.unwrap_or(current.max_bytes_per_second),
+        updated_at: now,
+        ..current
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests to compare what a restore made with its backup.
 
 use super::backups::PendingJob;
+use super::keyed::key_reused;
 use super::{Service, not_found};
 use crate::error::ServiceError;
 use milvault_domain::backup::BackupStatus;
@@ -36,6 +37,11 @@ impl Service {
         created_by: String,
     ) -> Result<Job, ServiceError> {
         let restore = self.comparable_restore(restore_job_id).await?;
+        let target = restore.request.target_cluster_id;
+        let idempotency = self.key_of(&("verifyRestore", restore_job_id, depth))?;
+        if let Some(job) = self.repeated(target, JobType::Compare, idempotency.as_ref()).await? {
+            return Ok(job);
+        }
         let backup_id = restore.request.backup_id;
         let backup = self.deps().catalog.backup(backup_id).await?;
         let backup = backup.ok_or_else(|| not_found("backup", &backup_id))?;
@@ -57,13 +63,11 @@ impl Service {
             )
         });
         let request = JobRequest::Compare { restore_job_id, depth };
-        let new = NewJob { job, request, idempotency: None };
+        let new = NewJob { job, request, idempotency };
         match self.deps().catalog.insert_requested_job(&new).await? {
             InsertJobOutcome::Created => self.hand_over(new.job).await,
             InsertJobOutcome::Duplicate(job) => Ok(*job),
-            InsertJobOutcome::KeyReused(job_id) => {
-                Err(conflict(format!("job {job_id} has the same key"), Some(job_id)))
-            }
+            InsertJobOutcome::KeyReused(job_id) => Err(key_reused(job_id)),
         }
     }
 

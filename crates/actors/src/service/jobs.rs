@@ -31,7 +31,7 @@ impl Service {
             return Ok(marked);
         }
         match self.host().cancel(marked.cluster_id, job_id).await {
-            CancelOutcome::Stopping => self.current(job_id).await,
+            CancelOutcome::Stopping | CancelOutcome::Elsewhere => self.current(job_id).await,
             // What it left behind has to be removed before it is canceled.
             CancelOutcome::NotRunning if leaves_traces(marked.job_type) => {
                 if let Err(refusal) = self.host().submit(&marked).await {

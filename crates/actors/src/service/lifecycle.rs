@@ -3,6 +3,7 @@
 use super::backups::PendingJob;
 use super::{Service, not_found};
 use crate::error::ServiceError;
+use crate::records::write_now;
 use crate::retention::policy;
 use crate::sweep::{judge, open, plan};
 use chrono::{DateTime, Utc};
@@ -17,7 +18,7 @@ use milvault_domain::progress::Progress;
 /// Changes of a backup: what is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BackupPatch {
-    /// New name, unique among the backups of the cluster that are not deleted.
+    /// New name, unique among the backups of the cluster that are being made or available.
     pub name: Option<String>,
     /// New description.
     pub description: Option<String>,
@@ -65,7 +66,9 @@ impl Service {
         let now = self.deps().clock.now();
         let expires_at = patch.retention_days.map(|days| changed_expiry(&backup, days, now)).transpose()?;
         let change = BackupChange { name: patch.name, description: patch.description, expires_at };
-        Ok(self.deps().catalog.update_backup(backup_id, &change).await?)
+        let changed = self.deps().catalog.update_backup(backup_id, &change).await?;
+        write_now(self.core(), backup_id).await;
+        Ok(changed)
     }
 
     /// Keeps a backup from being deleted and from expiring.
@@ -92,6 +95,7 @@ impl Service {
             released: None,
         };
         self.deps().catalog.insert_hold(&hold).await?;
+        write_now(self.core(), backup_id).await;
         Ok(hold)
     }
 
@@ -102,7 +106,9 @@ impl Service {
     pub async fn release_hold(&self, hold_id: HoldId, by: String) -> Result<BackupHold, ServiceError> {
         self.admit()?;
         let release = Release { by, at: self.deps().clock.now() };
-        Ok(self.deps().catalog.release_hold(hold_id, &release).await?)
+        let hold = self.deps().catalog.release_hold(hold_id, &release).await?;
+        write_now(self.core(), hold.backup_id).await;
+        Ok(hold)
     }
 
     /// Deletes a backup: it is out of reach when this returns, a job writes its tombstone, and its files go with a sweep

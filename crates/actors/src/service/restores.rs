@@ -1,7 +1,9 @@
 //! Requests for restores: to plan, begin, continue and undo them, and for drills.
 
 use super::backups::PendingJob;
+use super::clusters::check_registered;
 use super::idempotency::idempotency;
+use super::keyed::key_reused;
 use super::{Service, not_found, unavailable};
 use crate::error::ServiceError;
 use crate::request::DrillRequest;
@@ -118,6 +120,10 @@ impl Service {
         idempotency: Option<Idempotency>,
         created_by: String,
     ) -> Result<Job, ServiceError> {
+        let target = request.target_cluster_id;
+        if let Some(job) = self.repeated(target, JobType::Restore, idempotency.as_ref()).await? {
+            return Ok(job);
+        }
         let backup = self.restorable(request.backup_id).await?;
         let cluster = self.target_for(&backup, request.target_cluster_id).await?;
         let description = format!("Restore of backup \"{}\" into cluster \"{}\"", backup.name, cluster.name);
@@ -127,6 +133,12 @@ impl Service {
     }
 
     async fn accept_drill(&self, wanted: DrillRequest) -> Result<Job, ServiceError> {
+        let target = wanted.target_cluster_id;
+        let idempotency =
+            self.key_of(&("drillBackup", wanted.backup_id, target, &wanted.selection, wanted.depth))?;
+        if let Some(job) = self.repeated(target, JobType::Drill, idempotency.as_ref()).await? {
+            return Ok(job);
+        }
         let backup = self.restorable(wanted.backup_id).await?;
         let cluster = self.target_for(&backup, wanted.target_cluster_id).await?;
         self.check_databases(&cluster).await?;
@@ -141,7 +153,7 @@ impl Service {
         let job = self.pending_job(at(&cluster, pending));
         let request = drill_request(job.id, &wanted, &contents);
         request.validate()?;
-        self.accept(NewJob { job, request: JobRequest::Drill(request), idempotency: None }).await
+        self.accept(NewJob { job, request: JobRequest::Drill(request), idempotency }).await
     }
 
     async fn check_databases(&self, cluster: &Cluster) -> Result<(), ServiceError> {
@@ -163,16 +175,24 @@ impl Service {
 
     async fn accept_resume(&self, former_id: JobId, created_by: String) -> Result<Job, ServiceError> {
         let (former, restore) = self.ended_restore(former_id).await?;
+        let idempotency = self.key_of(&("resumeRestore", former_id))?;
+        if let Some(job) = self.repeated(former.cluster_id, JobType::Restore, idempotency.as_ref()).await? {
+            return Ok(job);
+        }
         if former.state == JobState::Successful {
             let message = format!("restore {former_id} has succeeded; there is nothing to resume");
             return Err(ServiceError::Conflict { message, job_id: Some(former_id) });
         }
         let request = RestoreRequest { continues: Some(former_id), ..restore.request };
-        self.accept_restore(request, None, created_by).await
+        self.accept_restore(request, idempotency, created_by).await
     }
 
     async fn accept_undo(&self, restore_job_id: JobId, created_by: String) -> Result<Job, ServiceError> {
-        let (_, restore) = self.ended_restore(restore_job_id).await?;
+        let (former, restore) = self.ended_restore(restore_job_id).await?;
+        let idempotency = self.key_of(&("undoRestore", restore_job_id))?;
+        if let Some(job) = self.repeated(former.cluster_id, JobType::Undo, idempotency.as_ref()).await? {
+            return Ok(job);
+        }
         if !has_something(&restore) {
             let message = format!("nothing of restore {restore_job_id} is there; there is nothing to undo");
             return Err(ServiceError::Conflict { message, job_id: Some(restore_job_id) });
@@ -188,7 +208,7 @@ impl Service {
             description: format!("Undo of a restore into cluster \"{}\"", cluster.name),
             created_by,
         });
-        self.accept(NewJob { job, request: JobRequest::Undo { restore_job_id }, idempotency: None }).await
+        self.accept(NewJob { job, request: JobRequest::Undo { restore_job_id }, idempotency }).await
     }
 
     /// A restore that has ended, with what has become of it.
@@ -218,6 +238,7 @@ impl Service {
     async fn target_for(&self, backup: &Backup, cluster_id: ClusterId) -> Result<Cluster, ServiceError> {
         let cluster = self.cluster(cluster_id).await?;
         if cluster.project_id == backup.project_id {
+            check_registered(&cluster)?;
             return Ok(cluster);
         }
         let rule =
@@ -229,21 +250,18 @@ impl Service {
         match self.deps().catalog.insert_requested_job(&new).await? {
             InsertJobOutcome::Created => self.hand_over(new.job).await,
             InsertJobOutcome::Duplicate(job) => Ok(*job),
-            InsertJobOutcome::KeyReused(job_id) => Err(ServiceError::Conflict {
-                message: format!("the idempotency key was used for another request, which made job {job_id}"),
-                job_id: Some(job_id),
-            }),
+            InsertJobOutcome::KeyReused(job_id) => Err(key_reused(job_id)),
         }
     }
 }
 
 /// A job whose turn is decided by the target, not by the backup's own cluster.
-fn at(target: &Cluster, pending: PendingJob) -> PendingJob {
+pub(super) fn at(target: &Cluster, pending: PendingJob) -> PendingJob {
     PendingJob { project_id: target.project_id, cluster_id: target.id, ..pending }
 }
 
 /// A restore of every database into a scratch database of its own, with nothing but rows.
-fn drill_request(job_id: JobId, wanted: &DrillRequest, contents: &Cut) -> RestoreRequest {
+pub(super) fn drill_request(job_id: JobId, wanted: &DrillRequest, contents: &Cut) -> RestoreRequest {
     let selection = match &wanted.selection {
         // The scratch databases are empty, whatever else the cluster holds.
         RestoreSelection::NewCluster | RestoreSelection::Everything => RestoreSelection::Everything,

@@ -1,5 +1,6 @@
 //! Policies of automatic backups, and the starts that are due.
 
+use super::clusters::check_registered;
 use super::{Service, not_found};
 use crate::error::ServiceError;
 use crate::request::BackupRequest;
@@ -70,7 +71,14 @@ impl Service {
         }
         let kept = self.deps().catalog.schedule(cluster_id).await?.map(|schedule| schedule.policy);
         let policy = match change {
-            Some(change) => Some(change.applied_to(kept.as_ref())?),
+            Some(change) => {
+                let policy = change.applied_to(kept.as_ref())?;
+                // Refused as the change itself would be.
+                if let (Some(Some(_)), Some(copy)) = (change.copy, policy.copy) {
+                    self.check_copy_policy(cluster_id, copy).await?;
+                }
+                Some(policy)
+            }
             None => kept,
         };
         let Some(policy) = policy else { return Ok(Vec::new()) };
@@ -90,9 +98,15 @@ impl Service {
     async fn accept_policy(&self, change: PolicyChange) -> Result<PolicyInForce, ServiceError> {
         let catalog = &self.deps().catalog;
         let cluster_id = change.cluster_id;
+        if change.enabled {
+            check_registered(&self.cluster(cluster_id).await?)?;
+        }
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let former = catalog.schedule(cluster_id).await?;
             let policy = change.applied_to(former.as_ref().map(|former| &former.policy))?;
+            if let (Some(Some(_)), Some(copy)) = (change.copy, policy.copy) {
+                self.check_copy_policy(cluster_id, copy).await?;
+            }
             let now = self.deps().clock.now();
             let mut schedule =
                 ClusterSchedule::changed(former, cluster_id, policy, now).map_err(InvalidInput::from)?;

@@ -21,7 +21,7 @@ async fn a_backup_goes_through_all_phases_and_becomes_available() {
         let cluster = server.register().await;
         let accepted = server.back_up(cluster.id).await;
         assert_eq!((accepted.job.state, accepted.backup.status), (JobState::Pending, BackupStatus::Creating));
-        assert_eq!(accepted.backup.name, "prod-20260921-141320");
+        assert_eq!(accepted.backup.name, "prod_backup1");
 
         let job = server.ended(accepted.job.id).await;
         assert_eq!((job.state, job.failure.as_deref(), job.attempt), (JobState::Successful, None, 1));

@@ -7,5 +7,6 @@ mod drills;
 mod failing;
 mod on_sqlite;
 mod rows;
+mod scheduled_drills;
 mod stage;
 mod undone;

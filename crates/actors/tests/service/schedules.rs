@@ -127,6 +127,7 @@ fn change(cluster_id: ClusterId) -> PolicyChange {
         time_zone: None,
         retention_days: None,
         keep: None,
+        copy: None,
     }
 }
 

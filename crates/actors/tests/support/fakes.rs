@@ -9,22 +9,34 @@ pub mod audit;
 pub mod binlogs;
 #[path = "fakes/catalog.rs"]
 pub mod catalog;
+#[path = "fakes/checks.rs"]
+pub mod checks;
+#[path = "fakes/copies.rs"]
+pub mod copies;
 #[path = "fakes/disks.rs"]
 pub mod disks;
 #[path = "fakes/gates.rs"]
 pub mod gates;
 #[path = "fakes/identity.rs"]
 pub mod identity;
+#[path = "fakes/keyed.rs"]
+pub mod keyed;
+#[path = "fakes/leases.rs"]
+pub mod leases;
 #[path = "fakes/lifecycle.rs"]
 pub mod lifecycle;
 #[path = "fakes/milvus.rs"]
 pub mod milvus;
+#[path = "fakes/recovery.rs"]
+pub mod recovery;
 #[path = "fakes/repository.rs"]
 pub mod repository;
 #[path = "fakes/schedules.rs"]
 pub mod schedules;
 #[path = "fakes/server.rs"]
 pub mod server;
+#[path = "fakes/sign_in.rs"]
+pub mod sign_in;
 #[path = "fakes/stager.rs"]
 pub mod stager;
 #[path = "fakes/stores.rs"]
@@ -33,6 +45,8 @@ pub mod stores;
 pub mod tables;
 #[path = "fakes/target.rs"]
 pub mod target;
+#[path = "fakes/webhooks.rs"]
+pub mod webhooks;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use milvault_domain::ports::{Clock, IdSource};

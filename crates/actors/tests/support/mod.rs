@@ -13,6 +13,7 @@ use fakes::gates::Gates;
 use fakes::milvus::{FakeMilvus, collection, cut};
 use fakes::server::FakeServer;
 use fakes::stores::FakeStores;
+use fakes::webhooks::FakeSender;
 use fakes::{FakeClock, FakeIds};
 use milvault_actors::{
     BackupRequest, Deps, NewCluster, NewRepository, Runtime, Service, Settings, StartError, start,
@@ -38,6 +39,7 @@ pub struct World {
     pub binlogs: Arc<FakeBinlogs>,
     pub clock: Arc<FakeClock>,
     pub ids: Arc<FakeIds>,
+    pub sender: Arc<FakeSender>,
     pub gates: Arc<Gates>,
     pub settings: Settings,
     /// Takes the place of `catalog` in servers.
@@ -55,6 +57,7 @@ impl World {
             binlogs: Arc::default(),
             clock: Arc::new(FakeClock::new()),
             ids: Arc::default(),
+            sender: Arc::default(),
             gates,
             settings: Settings {
                 shutdown_grace: Duration::from_millis(50),
@@ -98,6 +101,7 @@ impl World {
             binlogs: Arc::clone(&self.binlogs) as _,
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::clone(&self.ids) as _,
+            webhooks: Arc::clone(&self.sender) as _,
         }
     }
 

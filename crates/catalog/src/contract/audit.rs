@@ -1,9 +1,10 @@
 //! The audit log: chained, append-only, and found by every filter.
 
 use super::Home;
-use super::samples::{World, at, automatic_backup, uuid};
+use super::samples::{World, at, automatic_backup, uuid, verify_job};
 use milvault_domain::audit::{AuditActor, AuditEntry, AuditRecord, AuditResult, AuditTarget, CHAIN_START};
 use milvault_domain::ids::{ApiKeyId, ProjectId, UserId};
+use milvault_domain::job::{Job, JobType};
 use milvault_domain::ports::{AuditFilter, AuditPage, AuditPosition, PortErrorKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ super::cases![
     a_project_is_found_by_the_target,
     texts_are_cut,
     the_server_writes_down_what_it_does_by_itself,
+    a_sweep_of_the_timer_is_written_down_once,
 ];
 
 const ALL: AuditPage = AuditPage { limit: AuditPage::LIMIT_MAX, after: None, newest_first: false };
@@ -264,5 +266,28 @@ async fn the_server_writes_down_what_it_does_by_itself(home: Arc<dyn Home>) {
     assert_eq!((entries.len(), record.action.as_str(), record.at), (1, "expireBackup", at(100)));
     assert_eq!((record.actor.clone(), record.result), (AuditActor::system(), Some(AuditResult::Ok)));
     assert_eq!(record.target.as_ref().unwrap().id, new.backup.id.to_string());
+    assert_eq!(record.project_id, Some(world.project_id));
+}
+
+async fn a_sweep_of_the_timer_is_written_down_once(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let new = automatic_backup(&world.cluster);
+    world.add_available(&new).await;
+    let sweep = || Job {
+        job_type: JobType::Sweep,
+        backup_id: None,
+        verify_level: None,
+        ..verify_job(&world.cluster, new.backup.id)
+    };
+    let first = sweep();
+    assert!(world.catalog.insert_due_sweep(&first, at(-100)).await.unwrap());
+    assert!(!world.catalog.insert_due_sweep(&sweep(), at(-100)).await.unwrap());
+    // One that a person asks for is in the log by the mutation.
+    assert_eq!(world.catalog.insert_sweep(&sweep()).await.unwrap().unwrap().id, first.id);
+    let entries = world.all().await;
+    let record = &entries[0].record;
+    assert_eq!((entries.len(), record.action.as_str(), record.at), (1, "startSweep", first.created_at));
+    assert_eq!((record.actor.clone(), record.result), (AuditActor::system(), Some(AuditResult::Ok)));
+    assert_eq!(record.target.as_ref().unwrap().id, world.cluster.id.to_string());
     assert_eq!(record.project_id, Some(world.project_id));
 }

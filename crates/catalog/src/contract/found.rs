@@ -28,7 +28,7 @@ fn found(cluster: &Cluster) -> FoundBackup {
     backup.status = BackupStatus::Available;
     backup.completed_at = Some(at(4));
     backup.facts = Some(facts());
-    FoundBackup { backup, contents: cut() }
+    FoundBackup { backup, contents: cut(), holds: Vec::new(), record_revision: 0 }
 }
 
 /// A cluster that was never registered here.
@@ -101,7 +101,8 @@ async fn found_backups_can_be_used(home: Arc<dyn Home>) {
     let world = World::open(&*home).await;
     let mut backup = found(&stranger(&world)).backup;
     backup.expires_at = Some(at(100));
-    let found = FoundBackup { backup: backup.clone(), contents: cut() };
+    let found =
+        FoundBackup { backup: backup.clone(), contents: cut(), holds: Vec::new(), record_revision: 0 };
     world.catalog.insert_found_backups(&[found]).await.unwrap();
     let filter = BackupFilter { cluster_id: Some(backup.cluster_id), ..BackupFilter::default() };
     let listed = world.catalog.backups(&filter, FIRST_PAGE).await.unwrap().items;

@@ -6,28 +6,39 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod audit;
+mod catalog_backups;
+mod checks;
 mod clusters;
 mod comparisons;
 mod completion;
+mod copies;
 mod filters;
 mod found;
 mod identity;
 mod job_pruning;
+mod leases;
 mod lifecycle;
 mod lists;
+mod names;
 mod ownership;
+mod plans;
+mod recovery;
 mod requests;
 mod restore_completion;
 mod restore_requests;
 mod restore_samples;
 mod restores;
 mod retention;
+mod rotation;
 mod samples;
 mod schedules;
+mod sign_in;
 mod tenancy;
 mod transitions;
+mod webhooks;
 
-use crate::Sealer;
+use crate::scale::ScaleCatalog;
+use crate::{SealedCatalog, Sealer};
 use async_trait::async_trait;
 use milvault_domain::ports::{Catalog, PortResult};
 use std::pin::Pin;
@@ -38,6 +49,12 @@ use std::sync::Arc;
 pub trait Home: Send + Sync {
     /// Opens the catalog in it.
     async fn open(&self, sealer: Sealer) -> PortResult<Arc<dyn Catalog>>;
+
+    /// Opens it to change the keys of what is sealed in it.
+    async fn open_sealed(&self, sealer: Sealer) -> PortResult<SealedCatalog>;
+
+    /// Opens it to be filled, and asked how it answers.
+    async fn scale(&self) -> PortResult<ScaleCatalog>;
 
     /// Everything that the database holds, as somebody would find it who has a copy of it.
     async fn raw_contents(&self) -> Vec<u8>;
@@ -69,6 +86,7 @@ use cases;
 const MODULES: &[&[Case]] = &[
     tenancy::CASES,
     identity::CASES,
+    sign_in::CASES,
     clusters::CASES,
     requests::CASES,
     restore_requests::CASES,
@@ -78,12 +96,21 @@ const MODULES: &[&[Case]] = &[
     restore_completion::CASES,
     comparisons::CASES,
     found::CASES,
+    recovery::CASES,
+    rotation::CASES,
+    catalog_backups::CASES,
     lists::CASES,
+    names::CASES,
     filters::CASES,
     retention::CASES,
+    leases::CASES,
     lifecycle::CASES,
     schedules::CASES,
+    webhooks::CASES,
+    checks::CASES,
+    copies::CASES,
     ownership::CASES,
+    plans::CASES,
     audit::CASES,
     job_pruning::CASES,
 ];

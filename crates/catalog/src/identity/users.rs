@@ -5,6 +5,7 @@ use super::{check_room, not_found, owners, taken};
 use crate::database::{Record, Statement, Transaction};
 use crate::model::{folded, id, optional_microseconds, optional_time, time};
 use crate::page::ListQuery;
+use crate::sign_in;
 use chrono::{DateTime, Utc};
 use milvault_domain::access::{AssignedRole, Assignment};
 use milvault_domain::identity::{USERS_MAX, User, UserPatch};
@@ -60,6 +61,9 @@ pub(crate) async fn update(
         .execute(Statement::update("users", columns).push("id = ").bind(user_id.to_string()))
         .await
         .map_err(|error| taken("user with the address", &changed.email, error))?;
+    if changed.disabled_at.is_some() {
+        transaction.execute(sign_in::end_of_user(user_id, now)).await?;
+    }
     owners::check_kept(transaction, changed.organization_id, owner_existed, now).await?;
     Ok(changed)
 }

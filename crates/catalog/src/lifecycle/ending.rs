@@ -3,6 +3,7 @@
 use super::holds;
 use crate::backups;
 use crate::clusters;
+use crate::copies::select_open_copy;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::jobs::{self, OPEN_STATES};
 use crate::model::{Spelled, id, optional_time, spelled, time};
@@ -58,8 +59,10 @@ pub(super) async fn delete(
         let earlier = jobs::load(transaction, select_deletion(backup_id)).await?;
         return Ok(earlier.map_or(DeleteOutcome::Gone, |job| DeleteOutcome::Repeated(Box::new(job))));
     }
-    if let Some(mut row) = transaction.query(select_open_need(backup_id)).await?.pop() {
-        return Ok(DeleteOutcome::InUse(read_job_id(&mut row)?));
+    for need in [select_open_need(backup_id), select_open_copy(backup_id)] {
+        if let Some(mut row) = transaction.query(need).await?.pop() {
+            return Ok(DeleteOutcome::InUse(read_job_id(&mut row)?));
+        }
     }
     if let Some(mut row) = transaction.query(holds::select_binding(backup_id, now)).await?.into_iter().next()
     {
@@ -98,9 +101,10 @@ pub(crate) fn select_open_need(backup_id: BackupId) -> Statement {
         .push(" ORDER BY created_at_us, id LIMIT 1")
 }
 
-/// Nothing keeps the backup of this row: neither a hold nor an open job.
+/// Nothing keeps the backup of this row: neither a hold nor an open job, nor a copy that is being made of it.
 const UNBOUND: &str = " AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.backup_id = backups.id AND jobs.job_type <> 'UNDO' \
-                       AND jobs.state IN ('PENDING', 'IN_PROGRESS', 'CANCELING')) AND NOT EXISTS (SELECT 1 FROM backup_holds \
+                       AND jobs.state IN ('PENDING', 'IN_PROGRESS', 'CANCELING')) AND NOT EXISTS (SELECT 1 FROM backups AS copies \
+                       WHERE copies.copied_from = backups.id AND copies.status = 'CREATING') AND NOT EXISTS (SELECT 1 FROM backup_holds \
                        WHERE backup_holds.backup_id = backups.id AND backup_holds.released_at_us IS NULL \
                        AND (backup_holds.until_us IS NULL OR backup_holds.until_us > ";
 
@@ -110,7 +114,7 @@ pub(crate) fn select_expired(dialect: Dialect, now: DateTime<Utc>, limit: u32) -
         .bind(now.timestamp_micros())
         .push(UNBOUND)
         .bind(now.timestamp_micros())
-        .push(")) AND (creation_method = 'MANUAL' OR NOT EXISTS (SELECT 1 FROM schedules, clusters WHERE schedules.cluster_id = backups.cluster_id AND clusters.id = schedules.cluster_id AND clusters.removed_at_us IS NULL)) ORDER BY expires_at_us, id LIMIT ")
+        .push(")) AND (creation_method = 'MANUAL' OR copied_from IS NOT NULL OR NOT EXISTS (SELECT 1 FROM schedules, clusters WHERE schedules.cluster_id = backups.cluster_id AND clusters.id = schedules.cluster_id AND clusters.removed_at_us IS NULL)) ORDER BY expires_at_us, id LIMIT ")
         .bind(i64::from(limit))
         .push(dialect.lock_rows)
 }
@@ -135,7 +139,7 @@ pub(crate) fn make_deleted(backup_id: BackupId, now: DateTime<Utc>) -> Statement
 /// The available backups of a cluster.
 pub(crate) fn select_retained(cluster_id: ClusterId) -> Statement {
     Statement::new(
-        "SELECT id, creation_method, created_at_us, expires_at_us FROM backups WHERE status = 'AVAILABLE' AND cluster_id = ",
+        "SELECT id, creation_method, created_at_us, expires_at_us, copied_from FROM backups WHERE status = 'AVAILABLE' AND cluster_id = ",
     )
     .bind(cluster_id.to_string())
 }
@@ -146,12 +150,13 @@ pub(super) fn read_retained(row: &mut Record) -> PortResult<RetainedBackup> {
         creation_method: spelled(&row.text("creation_method")?)?,
         created_at: time(row.integer("created_at_us")?)?,
         expires_at: optional_time(row.optional_integer("expires_at_us")?)?,
+        is_copy: row.optional_text("copied_from")?.is_some(),
     })
 }
 
 /// Clusters in service with a schedule and with automatic backups whose age is over.
 pub(crate) fn select_overdue_clusters(now: DateTime<Utc>) -> Statement {
-    Statement::new("SELECT schedules.cluster_id FROM schedules, clusters WHERE clusters.id = schedules.cluster_id AND clusters.removed_at_us IS NULL AND EXISTS (SELECT 1 FROM backups WHERE backups.cluster_id = schedules.cluster_id AND backups.status = 'AVAILABLE' AND backups.creation_method = 'AUTO' AND backups.expires_at_us <= ")
+    Statement::new("SELECT schedules.cluster_id FROM schedules, clusters WHERE clusters.id = schedules.cluster_id AND clusters.removed_at_us IS NULL AND EXISTS (SELECT 1 FROM backups WHERE backups.cluster_id = schedules.cluster_id AND backups.status = 'AVAILABLE' AND backups.creation_method = 'AUTO' AND backups.copied_from IS NULL AND backups.expires_at_us <= ")
         .bind(now.timestamp_micros())
         .push(")")
 }

@@ -3,6 +3,7 @@
 use super::ending::load_locked;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::model::{CREATED_BY_CHARS_MAX, bounded, id, optional_microseconds, optional_time, time};
+use crate::recovery;
 use chrono::{DateTime, Utc};
 use milvault_domain::backup::BackupStatus;
 use milvault_domain::error::DESCRIPTION_CHARS_MAX;
@@ -40,7 +41,25 @@ pub(super) async fn insert(
         ("created_at_us", hold.created_at.timestamp_micros().into()),
     ];
     transaction.execute(Statement::insert("backup_holds", columns)).await?;
+    transaction.execute(recovery::changed(backup.id)).await?;
     Ok(())
+}
+
+/// Adds a hold that was found in a repository, unless its id is known.
+pub(crate) fn insert_found(hold: &BackupHold, cluster_id: ClusterId) -> Statement {
+    let released = hold.released.as_ref();
+    let columns = [
+        ("id", hold.id.to_string().into()),
+        ("backup_id", hold.backup_id.to_string().into()),
+        ("cluster_id", cluster_id.to_string().into()),
+        ("reason", bounded(&hold.hold.reason, DESCRIPTION_CHARS_MAX).into()),
+        ("until_us", optional_microseconds(hold.hold.until).into()),
+        ("created_by", bounded(&hold.created_by, CREATED_BY_CHARS_MAX).into()),
+        ("created_at_us", hold.created_at.timestamp_micros().into()),
+        ("released_at_us", optional_microseconds(released.map(|release| release.at)).into()),
+        ("released_by", released.map(|release| bounded(&release.by, CREATED_BY_CHARS_MAX)).into()),
+    ];
+    Statement::insert("backup_holds", columns).push(" ON CONFLICT (id) DO NOTHING")
 }
 
 /// Takes a hold off, once.
@@ -49,18 +68,28 @@ pub(super) async fn release(
     hold_id: HoldId,
     release: &Release,
 ) -> PortResult<BackupHold> {
+    let taken_off = transaction.execute(take_off(hold_id, release)).await?;
+    match transaction.query(select(hold_id)).await?.pop() {
+        Some(mut row) => {
+            let hold = read(&mut row)?;
+            if taken_off == 1 {
+                transaction.execute(recovery::changed(hold.backup_id)).await?;
+            }
+            Ok(hold)
+        }
+        None => Err(PortError::new(PortErrorKind::NotFound, format!("hold {hold_id} does not exist"))),
+    }
+}
+
+/// Takes a hold off unless it is off already.
+pub(crate) fn take_off(hold_id: HoldId, release: &Release) -> Statement {
     let columns = [
         ("released_at_us", release.at.timestamp_micros().into()),
         ("released_by", bounded(&release.by, CREATED_BY_CHARS_MAX).into()),
     ];
-    let take_off = Statement::update("backup_holds", columns)
+    Statement::update("backup_holds", columns)
         .push("released_at_us IS NULL AND id = ")
-        .bind(hold_id.to_string());
-    transaction.execute(take_off).await?;
-    match transaction.query(select(hold_id)).await?.pop() {
-        Some(mut row) => read(&mut row),
-        None => Err(PortError::new(PortErrorKind::NotFound, format!("hold {hold_id} does not exist"))),
-    }
+        .bind(hold_id.to_string())
 }
 
 pub(crate) fn select(hold_id: HoldId) -> Statement {

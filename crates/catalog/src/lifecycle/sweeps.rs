@@ -11,7 +11,7 @@ use milvault_domain::lifecycle::Standing;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 
 /// Adds a sweep unless one is open. The lock on the cluster's row keeps two requests apart.
-pub(super) async fn insert(
+pub(crate) async fn insert(
     transaction: &mut dyn Transaction,
     dialect: Dialect,
     job: &Job,

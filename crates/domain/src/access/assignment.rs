@@ -82,7 +82,7 @@ impl Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::RoleGrant;
+    use crate::access::{Credential, RoleGrant};
     use crate::ids::{ApiKeyId, OrganizationId};
     use uuid::Uuid;
 
@@ -112,7 +112,7 @@ mod tests {
     fn nobody_gives_more_than_he_has() {
         for role in Role::ALL {
             let person = Principal {
-                api_key_id: ApiKeyId::from_uuid(Uuid::nil()),
+                credential: Credential::ApiKey(ApiKeyId::from_uuid(Uuid::nil())),
                 user_id: None,
                 organization_id: OrganizationId::from_uuid(Uuid::nil()),
                 name: String::from("somebody"),

@@ -23,6 +23,7 @@ fn automatic(number: u128, created_at: DateTime<Utc>, days: i64) -> RetainedBack
         creation_method: CreationMethod::Auto,
         created_at,
         expires_at: Some(created_at + TimeDelta::days(days)),
+        is_copy: false,
     }
 }
 
@@ -122,6 +123,16 @@ fn manual_backups_take_no_place_of_automatic_ones() {
     };
     let backups = [manual, automatic(2, now - TimeDelta::days(9), 1)];
     let keep = KeepRules { last: 1, ..KeepRules::NONE };
+    assert_eq!(kept(&retention_decision(&backups, &policy(keep), &HashMap::new(), now)), [1, 2]);
+}
+
+#[test]
+fn copies_take_no_place_of_backups_and_end_by_age() {
+    let now = at("2026-03-10T00:00:00Z");
+    let copy = RetainedBackup { is_copy: true, ..automatic(1, now - TimeDelta::hours(1), 1) };
+    let over = RetainedBackup { is_copy: true, ..automatic(3, now - TimeDelta::days(2), 1) };
+    let backups = [copy, automatic(2, now - TimeDelta::days(9), 1), over];
+    let keep = KeepRules { last: 1, daily: 9, ..KeepRules::NONE };
     assert_eq!(kept(&retention_decision(&backups, &policy(keep), &HashMap::new(), now)), [1, 2]);
 }
 

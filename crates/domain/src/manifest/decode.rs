@@ -26,6 +26,37 @@ pub enum Item {
     End(Closing),
 }
 
+enum Piece<T> {
+    Item(Item),
+    Objects(T),
+}
+
+/// A list of objects as it lies in a file; its checksum was right. Lists do not depend on one another, so several can be
+/// decoded at once.
+pub struct FramedObjects {
+    payload: Vec<u8>,
+    count: usize,
+}
+
+impl FramedObjects {
+    fn new(payload: &[u8]) -> Result<Self, FormatError> {
+        // A list begins with its length.
+        let (count, _) = postcard::take_from_bytes::<usize>(payload)
+            .map_err(|_| FormatError::Corrupt("a frame does not decode"))?;
+        check_count(count)?;
+        Ok(Self { payload: payload.to_vec(), count })
+    }
+
+    /// The objects.
+    ///
+    /// # Errors
+    /// The bytes do not decode.
+    pub fn decode(self) -> Result<Vec<StoredObject>, FormatError> {
+        let objects: Vec<ObjectV1> = decode_list(&self.payload)?;
+        objects.into_iter().map(StoredObject::try_from).collect()
+    }
+}
+
 /// Reads a framed file as its bytes arrive. Never panics and never holds more than one frame besides what it gives
 /// out, whatever the bytes are.
 pub struct Decoder {
@@ -73,6 +104,29 @@ impl Decoder {
     /// # Errors
     /// The bytes are damaged, or a newer program wrote them. The decoder is of no use after that.
     pub fn next_item(&mut self) -> Result<Option<Item>, FormatError> {
+        match self.next_piece(FramedObjects::decode)? {
+            Some(Piece::Item(item)) => Ok(Some(item)),
+            Some(Piece::Objects(objects)) => Ok(Some(Item::Objects(objects?))),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Decoder::next_item`], but lists of objects come as they lie in the file, to be decoded wherever there is time
+    /// for it.
+    ///
+    /// # Errors
+    /// As for [`Decoder::next_item`].
+    pub fn next_framed(&mut self) -> Result<Option<Result<Item, FramedObjects>>, FormatError> {
+        Ok(self.next_piece(|objects| objects)?.map(|piece| match piece {
+            Piece::Item(item) => Ok(item),
+            Piece::Objects(objects) => Err(objects),
+        }))
+    }
+
+    fn next_piece<T>(
+        &mut self,
+        take: impl FnOnce(FramedObjects) -> T,
+    ) -> Result<Option<Piece<T>>, FormatError> {
         if matches!(self.stage, Stage::Head) && !self.read_head()? {
             return Ok(None);
         }
@@ -96,7 +150,18 @@ impl Decoder {
                 check_closing(&decode_payload(payload)?, self.frames, closing)?;
                 self.stage = Stage::Ended;
                 self.consumed += total_bytes;
-                return Ok(Some(Item::End(closing)));
+                return Ok(Some(Piece::Item(Item::End(closing))));
+            }
+            if kind == FrameKind::Objects
+                && matches!(self.stage, Stage::Body)
+                && self.kind != FileKind::Hashes
+            {
+                let objects = FramedObjects::new(payload)?;
+                self.hasher.update(&unread[..total_bytes]);
+                self.consumed += total_bytes;
+                self.frames += 1;
+                self.objects += objects.count as u64;
+                return Ok(Some(Piece::Objects(take(objects))));
             }
             let piece = read_frame(self.kind, &mut self.stage, kind, payload)?;
             self.hasher.update(&unread[..total_bytes]);
@@ -104,7 +169,7 @@ impl Decoder {
             self.frames += 1;
             if let Some(item) = piece {
                 self.objects += object_count(&item);
-                return Ok(Some(item));
+                return Ok(Some(Piece::Item(item)));
             }
         }
     }
@@ -208,11 +273,6 @@ fn read_body_frame(file: FileKind, kind: FrameKind, payload: &[u8]) -> Result<It
                 size_bytes: pack.size_bytes,
             });
             Ok(Item::Packs(packs.collect()))
-        }
-        (FileKind::Manifest | FileKind::Plan, FrameKind::Objects) => {
-            let objects: Vec<ObjectV1> = decode_list(payload)?;
-            let objects = objects.into_iter().map(StoredObject::try_from);
-            Ok(Item::Objects(objects.collect::<Result<_, _>>()?))
         }
         (FileKind::Plan, FrameKind::Unit) => {
             let unit: UnitV1 = decode_payload(payload)?;

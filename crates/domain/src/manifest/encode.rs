@@ -9,6 +9,27 @@ use crate::object::{ContentHash, ObjectId, StoredObject};
 use crate::plan::CopyUnit;
 use serde::Serialize;
 
+/// Objects as one frame of a file. Frames do not depend on one another, so several can be encoded at once.
+pub struct EncodedObjects {
+    frame: Vec<u8>,
+    count: u64,
+}
+
+impl EncodedObjects {
+    /// Encodes 1 to [`FRAME_OBJECTS_MAX`] objects.
+    ///
+    /// # Errors
+    /// More objects than that.
+    pub fn new(objects: &[StoredObject]) -> Result<Self, FormatError> {
+        if FRAME_OBJECTS_MAX < objects.len() {
+            return Err(FormatError::TooLarge("a list of objects"));
+        }
+        let objects_v1: Vec<ObjectV1> = objects.iter().map(ObjectV1::from).collect();
+        let frame = encode_frame(FrameKind::Objects, &objects_v1, "a list of objects")?;
+        Ok(Self { frame, count: objects.len() as u64 })
+    }
+}
+
 /// Writes a framed file piece by piece. What was encoded so far is fetched with [`Encoder::take`], as often as the
 /// caller likes to bound memory.
 pub struct Encoder {
@@ -66,12 +87,14 @@ impl Encoder {
         if objects.is_empty() {
             return Ok(());
         }
-        if FRAME_OBJECTS_MAX < objects.len() {
-            return Err(FormatError::TooLarge("a list of objects"));
-        }
-        let objects_v1: Vec<ObjectV1> = objects.iter().map(ObjectV1::from).collect();
-        self.objects += objects.len() as u64;
-        self.frame(FrameKind::Objects, &objects_v1, "a list of objects")
+        self.encoded(&EncodedObjects::new(objects)?);
+        Ok(())
+    }
+
+    /// Adds objects that were encoded before: one frame.
+    pub fn encoded(&mut self, objects: &EncodedObjects) {
+        self.objects += objects.count;
+        self.append(&objects.frame);
     }
 
     /// Adds a unit of a plan.
@@ -135,10 +158,13 @@ impl Encoder {
         payload: &T,
         what: &'static str,
     ) -> Result<(), FormatError> {
-        let frame = encode_frame(kind, payload, what)?;
-        self.hasher.update(&frame);
-        self.pending.extend_from_slice(&frame);
-        self.frames += 1;
+        self.append(&encode_frame(kind, payload, what)?);
         Ok(())
+    }
+
+    fn append(&mut self, frame: &[u8]) {
+        self.hasher.update(frame);
+        self.pending.extend_from_slice(frame);
+        self.frames += 1;
     }
 }

@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::backup::{BackupScope, CollectionName, CreationMethod, ManifestHeader};
+use crate::backup::{BackupScope, CollectionName, CopyOrigin, CreationMethod, ManifestHeader};
 use crate::binlog::{BinlogKey, BinlogKind};
-use crate::ids::{BackupId, ClusterId, ProjectId};
+use crate::ids::{BackupId, ClusterId, ProjectId, RepositoryId};
 use crate::milvus::*;
 use crate::object::{
     ContentHash, Encoding, Fingerprint, Location, ObjectId, PackId, SourceObject, StoredObject,
@@ -44,6 +44,10 @@ fn header() -> ManifestHeader {
         created_at_ms: 1_700_000_000_123,
         expires_at_ms: Some(1_700_600_000_123),
         source_url: text("file:///var/lib/milvus"),
+        copied_from: Some(CopyOrigin {
+            backup_id: BackupId::from_uuid(Uuid::from_u128(4)),
+            repository_id: RepositoryId::from_uuid(Uuid::from_u128(5)),
+        }),
         cut: cut(),
     }
 }

@@ -1,5 +1,6 @@
 //! What a repository already holds, by identity.
 
+use crate::checks::Damaged;
 use crate::object::{ContentHash, Encoding, Location, ObjectId, SourceObject, StoredObject};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,13 +12,14 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// from the listing. That is what lets a million objects fit into some 150 MiB.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectIndex {
-    positions: HashMap<ObjectId, u32, BuildHasherDefault<IdHasher>>,
-    placements: Vec<Placement>,
+    pub(super) positions: HashMap<ObjectId, u32, BuildHasherDefault<IdHasher>>,
+    pub(super) placements: Vec<Placement>,
+    pub(super) damaged: Damaged,
 }
 
 #[derive(Debug, Clone)]
-struct Placement {
-    location: Location,
+pub(super) struct Placement {
+    pub(super) location: Location,
     encoding: Encoding,
     stored_bytes: u64,
     hash: Option<ContentHash>,
@@ -26,7 +28,7 @@ struct Placement {
 
 /// Ids are hashes themselves, so a part of one is as good a hash as any.
 #[derive(Default)]
-struct IdHasher(u64);
+pub(super) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
@@ -97,13 +99,13 @@ impl ObjectIndex {
     /// Number of objects.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.placements.len()
+        self.positions.len()
     }
 
     /// Whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.placements.is_empty()
+        self.positions.is_empty()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::access::ApiKey;
 use crate::backup::{Backup, BackupFacts, BackupStatus, BackupType, CreationMethod};
+use crate::checks::VerificationState;
 use crate::cluster::Cluster;
 use crate::error::PortResult;
 use crate::ids::{BackupId, ClusterId, JobId, OrganizationId, ProjectId, RepositoryId};
@@ -9,7 +10,8 @@ use crate::job::{Job, JobEvent, JobPhase, JobState, JobType};
 use crate::job_request::JobRequest;
 use crate::milvus::Cut;
 use crate::ports::{
-    AuditCatalog, IdentityCatalog, JobPruning, LifecycleCatalog, ScheduleCatalog, VerifyReport,
+    AuditCatalog, ChecksCatalog, CopyCatalog, IdentityCatalog, JobPruning, LeaseCatalog, LifecycleCatalog,
+    RecoveryCatalog, ScheduleCatalog, SignInCatalog, VerifyReport, WebhookCatalog,
 };
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -25,7 +27,20 @@ use uuid::Uuid;
 /// are `NotFound`. Secrets in clusters' and repositories' configuration are encrypted at rest.
 #[async_trait]
 pub trait Catalog:
-    Send + Sync + LifecycleCatalog + IdentityCatalog + ScheduleCatalog + AuditCatalog + JobPruning
+    Send
+    + Sync
+    + CopyCatalog
+    + LifecycleCatalog
+    + IdentityCatalog
+    + SignInCatalog
+    + ScheduleCatalog
+    + AuditCatalog
+    + JobPruning
+    + super::KeyedJobs
+    + LeaseCatalog
+    + ChecksCatalog
+    + RecoveryCatalog
+    + WebhookCatalog
 {
     /// Whether the database answers.
     ///
@@ -358,7 +373,7 @@ pub enum ClusterRemoval {
 /// A backup to be made, with the job that makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBackup {
-    /// The backup, in status CREATING.
+    /// The backup, in status CREATING. One whose name is empty gets the next default name of its cluster.
     pub backup: Backup,
     /// The job, in state PENDING, referring to the backup.
     pub job: Job,
@@ -397,6 +412,10 @@ pub struct FoundBackup {
     pub backup: Backup,
     /// What it shows.
     pub contents: Cut,
+    /// Its holds, ended ones included.
+    pub holds: Vec<crate::lifecycle::BackupHold>,
+    /// Revision of the record that lies beside its manifest; 0 when there is none.
+    pub record_revision: u64,
 }
 
 /// What makes a repeated request recognizable.
@@ -428,6 +447,8 @@ pub enum InsertOutcome {
     KeyReused(JobId),
     /// Another manual backup of the cluster is pending or in progress, or an automatic one is in progress.
     Busy(JobId),
+    /// This backup of the cluster, which is being made or available, has the name.
+    NameTaken(BackupId),
 }
 
 /// Position in a list: creation time and id of the last entry seen.
@@ -491,6 +512,8 @@ pub struct BackupFilter {
     pub backup_type: Option<BackupType>,
     /// Only made this way.
     pub creation_method: Option<CreationMethod>,
+    /// Only of which verifies have found this.
+    pub verification: Option<VerificationState>,
     /// Only asked for at or after.
     pub created_from: Option<DateTime<Utc>>,
     /// Only asked for before.

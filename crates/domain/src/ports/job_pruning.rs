@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 pub trait JobPruning: Send + Sync {
     /// Removes jobs that ended before a time, at most `limit`, the oldest first, with their history, reports and
     /// idempotency keys, and writes that into the audit log. Only verifies, comparisons and drills, and the making of
-    /// backups that are deleted: restores and what undoes them stay. Returns how many.
+    /// backups and copies that are deleted: restores and what undoes them stay. Returns how many.
     ///
     /// # Errors
     /// Errors of the database.

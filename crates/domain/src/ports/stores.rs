@@ -7,8 +7,8 @@ use crate::ids::{BackupId, ClusterId, RepositoryId};
 use crate::job::VerifyLevel;
 use crate::milvus::Cut;
 use crate::object::{SourceObject, StoredObject};
-use crate::plan::{CopyPlan, CopyRoute, CopyUnit, ObjectIndex};
-use crate::ports::RepositoryGraves;
+use crate::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
+use crate::ports::{RepositoryChecks, RepositoryGraves, RepositoryRecords};
 use crate::progress::ProgressCounters;
 use crate::repository::StoreCapabilities;
 use crate::storage::{SourceLayout, StorageConfig};
@@ -95,6 +95,20 @@ pub trait Stores: Send + Sync {
         repository: Arc<dyn BackupRepository>,
         max_bytes_per_second: Option<u64>,
     ) -> PortResult<Arc<dyn Copier>>;
+
+    /// Opens the way from one repository to another, for objects of a backup in the first one. Bytes that pass through
+    /// this server are compared with the hashes of these objects; all copies of the returned copier share one limit of
+    /// such bytes per second. A damaged or missing file of the first repository is `Corrupt`, and the error names it.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a repository was not opened by these stores; errors of either side.
+    async fn open_backup_copier(
+        &self,
+        source: Arc<dyn BackupRepository>,
+        objects: &[StoredObject],
+        repository: Arc<dyn BackupRepository>,
+        max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Copier>>;
 }
 
 /// A cluster's storage.
@@ -106,6 +120,16 @@ pub trait SourceStore: Send + Sync {
     /// # Errors
     /// Errors of the store. A collection without any file gives an empty list.
     async fn list_binlogs(
+        &self,
+        collection_id: i64,
+        segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>>;
+
+    /// Lists the delta logs of a collection that lie in the given segments, as [`Self::list_binlogs`] does.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    async fn list_delta_logs(
         &self,
         collection_id: i64,
         segment_ids: &HashSet<i64>,
@@ -164,7 +188,7 @@ pub struct CheckFinding {
 
 /// A repository of backups. Files in it are never overwritten; `docs/format.md` specifies them.
 #[async_trait]
-pub trait BackupRepository: Send + Sync + RepositoryGraves {
+pub trait BackupRepository: Send + Sync + RepositoryGraves + RepositoryRecords + RepositoryChecks {
     /// Identity.
     fn id(&self) -> RepositoryId;
 
@@ -189,7 +213,8 @@ pub trait BackupRepository: Send + Sync + RepositoryGraves {
 
     /// Objects of the cluster that are in the repository: from the manifests of the given backups (newest first is
     /// best), and from complete units of unfinished backups. Unreadable manifests are passed over with a warning: the
-    /// index only saves work.
+    /// index only saves work. Given the backup that is being made, the segments that earlier ones settle are among what
+    /// is returned; when they are all, manifests of older backups are not read.
     ///
     /// # Errors
     /// Errors of the store.
@@ -198,7 +223,8 @@ pub trait BackupRepository: Send + Sync + RepositoryGraves {
         cluster_id: ClusterId,
         complete: &[BackupId],
         unfinished: &[BackupId],
-    ) -> PortResult<ObjectIndex>;
+        current: Option<&ManifestHeader>,
+    ) -> PortResult<Holdings>;
 
     /// Writes the manifest, reads it back, checks that every file it references exists, and removes what
     /// [`Self::save_unfinished`] saved. Sealing again with the same objects is harmless.

@@ -9,9 +9,10 @@ use async_graphql::Context;
 use milvault_domain::access::{Action, Decision};
 use milvault_domain::backup::Backup;
 use milvault_domain::cluster::Cluster;
-use milvault_domain::ids::{BackupId, ClusterId, JobId, ProjectId, RepositoryId};
+use milvault_domain::ids::{BackupId, ClusterId, DeliveryId, JobId, ProjectId, RepositoryId, WebhookId};
 use milvault_domain::job::Job;
 use milvault_domain::repository::Repository;
+use milvault_domain::webhook::Webhook;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -62,9 +63,19 @@ macro_rules! in_project {
     )*};
 }
 
-in_project!(Cluster => "cluster", Repository => "repository", Backup => "backup", Job => "job");
+in_project!(Cluster => "cluster", Repository => "repository", Backup => "backup", Job => "job", Webhook => "webhook");
 
 impl Caller {
+    /// Decides about an action in a project. A role of the organization holds in that organization's projects only.
+    fn decide(&self, action: Action, project_id: ProjectId) -> Decision {
+        if self.knows_project(project_id) {
+            return self.principal.decide(action, project_id);
+        }
+        let mut in_projects = self.principal.clone();
+        in_projects.grants.retain(|grant| grant.project_id.is_some());
+        in_projects.decide(action, project_id)
+    }
+
     /// Lets a record through when the caller may do this to it.
     ///
     /// # Errors
@@ -76,7 +87,7 @@ impl Caller {
         id: impl Display,
     ) -> Result<T, GatewayError> {
         let Some(record) = found else { return Err(GatewayError::not_found(T::KIND, id)) };
-        match self.principal.decide(action, record.project_id()) {
+        match self.decide(action, record.project_id()) {
             Decision::Allowed => Ok(record),
             Decision::Forbidden => Err(forbidden(action)),
             Decision::Hidden => Err(GatewayError::not_found(T::KIND, id)),
@@ -90,7 +101,7 @@ impl Caller {
 
     /// Whether the caller may see a project.
     pub(crate) fn sees(&self, project_id: ProjectId) -> bool {
-        self.principal.decide(Action::View, project_id) == Decision::Allowed
+        self.decide(Action::View, project_id) == Decision::Allowed
     }
 
     /// The projects of the organization in which the caller may do this.
@@ -112,7 +123,7 @@ impl Caller {
         let projects = self.projects(action);
         match (wanted, projects.as_slice()) {
             (Some(wanted), projects) if projects.contains(&wanted) => Ok(wanted),
-            (Some(wanted), _) => match self.principal.decide(action, wanted) {
+            (Some(wanted), _) => match self.decide(action, wanted) {
                 Decision::Forbidden => Err(forbidden(action)),
                 Decision::Allowed | Decision::Hidden => Err(GatewayError::not_found("project", wanted)),
             },
@@ -129,7 +140,7 @@ fn forbidden(action: Action) -> GatewayError {
     let doing = match action {
         Action::View => "look at this project",
         Action::ManageBackups => "make, verify, restore or cancel backups in this project",
-        Action::ManageClusters => "manage clusters and repositories of this project",
+        Action::ManageClusters => "manage clusters, repositories and webhooks of this project",
     };
     GatewayError::Forbidden { message: format!("this API key may not {doing}; ask an owner of the project") }
 }
@@ -180,4 +191,33 @@ pub(crate) async fn backup(
 pub(crate) async fn job(context: &Context<'_>, action: Action, job_id: JobId) -> Result<Job, GatewayError> {
     let caller = context.caller()?;
     caller.permit(action, context.backend()?.catalog.job(job_id).await?, job_id)
+}
+
+/// Finds a webhook for an action.
+///
+/// # Errors
+/// As [`Caller::permit`]; errors of the catalog.
+pub(crate) async fn webhook(
+    context: &Context<'_>,
+    action: Action,
+    webhook_id: WebhookId,
+) -> Result<Webhook, GatewayError> {
+    let caller = context.caller()?;
+    caller.permit(action, context.backend()?.catalog.webhook(webhook_id).await?, webhook_id)
+}
+
+/// Finds the webhook of a delivery for an action. One that the caller may not see is told by the delivery's own name.
+///
+/// # Errors
+/// As [`Caller::permit`]; errors of the catalog.
+pub(crate) async fn webhook_of_delivery(
+    context: &Context<'_>,
+    action: Action,
+    delivery_id: DeliveryId,
+) -> Result<Webhook, GatewayError> {
+    let (caller, backend) = (context.caller()?, context.backend()?);
+    let absent = || GatewayError::not_found("webhook delivery", delivery_id);
+    let delivery = backend.catalog.webhook_delivery(delivery_id).await?.ok_or_else(absent)?;
+    let webhook = caller.visible(backend.catalog.webhook(delivery.webhook_id).await?).ok_or_else(absent)?;
+    caller.permit(action, Some(webhook), delivery.webhook_id)
 }

@@ -6,22 +6,27 @@ use crate::error::GatewayError;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::parser::types::{DocumentOperations, Field};
 use async_graphql::{Name, Request, ServerError, ServerResult, Value};
+use milvault_domain::access::Action;
 use milvault_domain::audit::{AuditRecord, AuditResult, AuditTarget};
 use milvault_domain::ids::{
-    ApiKeyId, BackupId, ClusterId, CustomRoleId, HoldId, JobId, ProjectId, RepositoryId, UserId,
+    ApiKeyId, BackupId, ClusterId, CustomRoleId, DeliveryId, HoldId, JobId, ProjectId, RepositoryId,
+    SessionId, UserId, WebhookId,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// Fields of inputs whose ids are written down; the first that is there names the target.
-const ID_FIELDS: [&str; 11] = [
+const ID_FIELDS: [&str; 14] = [
+    "deliveryId",
+    "webhookId",
     "holdId",
     "backupId",
     "jobId",
     "clusterId",
     "repositoryId",
     "apiKeyId",
+    "sessionId",
     "userId",
     "customRoleId",
     "targetClusterId",
@@ -30,6 +35,8 @@ const ID_FIELDS: [&str; 11] = [
 ];
 /// Fields of inputs whose texts are written down.
 const NAME_FIELDS: [&str; 1] = ["name"];
+/// Mutations that make something in the only project in which the caller may, when they name none.
+const IN_ONLY_PROJECT: [&str; 3] = ["registerRepository", "attachRepository", "createWebhook"];
 /// Code of an action whose caller went away, or was told to, before its end.
 const NO_ANSWER: &str = "NO_ANSWER";
 
@@ -90,6 +97,14 @@ fn take(inputs: &mut BTreeMap<String, String>, name: &Name, value: &Value) {
     }
 }
 
+/// The project that a mutation is about which names none.
+fn only_project(caller: &Caller) -> Option<ProjectId> {
+    match caller.projects(Action::ManageClusters).as_slice() {
+        [only] => Some(*only),
+        [] | [_, _, ..] => None,
+    }
+}
+
 fn target_of(inputs: &BTreeMap<String, String>) -> Option<AuditTarget> {
     let id = ID_FIELDS.iter().find_map(|field| inputs.get(*field))?;
     kind_of(id).map(|kind| AuditTarget { kind: kind.to_owned(), id: id.clone() })
@@ -103,7 +118,9 @@ fn kind_of(text: &str) -> Option<&'static str> {
     fn is<T: FromStr>(text: &str) -> bool {
         text.parse::<T>().is_ok()
     }
-    let kinds: [Kind; 9] = [
+    let kinds: [Kind; 12] = [
+        ("webhookDelivery", is::<DeliveryId>),
+        ("webhook", is::<WebhookId>),
         ("backup", is::<BackupId>),
         ("job", is::<JobId>),
         ("cluster", is::<ClusterId>),
@@ -111,6 +128,7 @@ fn kind_of(text: &str) -> Option<&'static str> {
         ("hold", is::<HoldId>),
         ("user", is::<UserId>),
         ("apiKey", is::<ApiKeyId>),
+        ("session", is::<SessionId>),
         ("customRole", is::<CustomRoleId>),
         ("project", is::<ProjectId>),
     ];
@@ -150,6 +168,9 @@ impl Extension for Hook {
             record.request_id = Some(request.request_id.clone());
             record.inputs = request.inputs(info.field);
             record.target = target_of(&record.inputs);
+            if record.target.is_none() && IN_ONLY_PROJECT.contains(&info.name) {
+                record.project_id = context.data_opt::<Caller>().and_then(only_project);
+            }
         }
         let position = info.field.name.pos;
         let intent = match self.trail.begin(&record).await {

@@ -4,6 +4,7 @@ use async_graphql::dataloader::{DataLoader, Loader};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use milvault_actors::Service;
 use milvault_domain::backup::Backup;
+use milvault_domain::checks::Verification;
 use milvault_domain::cluster::Cluster;
 use milvault_domain::error::{PortError, PortResult};
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
@@ -12,6 +13,7 @@ use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{Catalog, JobFilter, PageRequest};
 use milvault_domain::repository::Repository;
 use milvault_domain::schedule::ClusterSchedule;
+use milvault_domain::sign_in::SessionRules;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 pub(crate) struct Backend {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) service: Service,
+    /// What makes sessions good; `None` where nobody can sign in.
+    pub(crate) session_rules: Option<Arc<SessionRules>>,
     /// Look-ups of single records from lists go through this: those of one moment are joined, each record is read
     /// once. It keeps nothing between moments, so subscriptions never see stale records.
     pub(crate) records: DataLoader<RecordLoader>,
@@ -28,7 +32,13 @@ pub(crate) struct Backend {
 impl Backend {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, service: Service) -> Self {
         let loader = RecordLoader { catalog: Arc::clone(&catalog) };
-        Self { catalog, service, records: DataLoader::new(loader, tokio::spawn) }
+        Self { catalog, service, session_rules: None, records: DataLoader::new(loader, tokio::spawn) }
+    }
+
+    /// The same where people can sign in.
+    pub(crate) fn with_sessions(mut self, rules: Option<Arc<SessionRules>>) -> Self {
+        self.session_rules = rules;
+        self
     }
 }
 
@@ -44,9 +54,13 @@ pub(crate) struct MakerOf(pub(crate) BackupId);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ScheduleOf(pub(crate) ClusterId);
 
+/// What verifies have found about a backup, as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct VerificationOf(pub(crate) BackupId);
+
 /// Reads records from the catalog.
 pub(crate) struct RecordLoader {
-    catalog: Arc<dyn Catalog>,
+    pub(crate) catalog: Arc<dyn Catalog>,
 }
 
 /// Records read at the same time for one batch.
@@ -112,7 +126,7 @@ impl Loader<MakerOf> for RecordLoader {
     async fn load(&self, keys: &[MakerOf]) -> Result<HashMap<MakerOf, Job>, Arc<PortError>> {
         read_each(keys, |MakerOf(backup_id)| async move {
             // Nearly every backup was made here, so the second look is rare.
-            for job_type in [JobType::Backup, JobType::Adopt] {
+            for job_type in [JobType::Backup, JobType::Adopt, JobType::Copy] {
                 let filter = JobFilter {
                     backup_id: Some(backup_id),
                     job_types: Some(vec![job_type]),
@@ -138,6 +152,18 @@ impl Loader<ContentsOf> for RecordLoader {
             Ok(self.catalog.backup_contents(backup_id).await?.map(Arc::new))
         })
         .await
+    }
+}
+
+impl Loader<VerificationOf> for RecordLoader {
+    type Value = Verification;
+    type Error = Arc<PortError>;
+
+    async fn load(
+        &self,
+        keys: &[VerificationOf],
+    ) -> Result<HashMap<VerificationOf, Verification>, Arc<PortError>> {
+        read_each(keys, |VerificationOf(backup_id)| self.catalog.verification(backup_id)).await
     }
 }
 

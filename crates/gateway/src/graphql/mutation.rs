@@ -3,7 +3,9 @@
 
 pub(crate) mod api_key;
 pub(crate) mod backup;
+pub(crate) mod checks;
 pub(crate) mod cluster;
+pub(crate) mod copies;
 pub(crate) mod identity;
 pub(crate) mod job;
 pub(crate) mod lifecycle;
@@ -11,6 +13,8 @@ pub(crate) mod repository;
 pub(crate) mod restore;
 pub(crate) mod retry;
 pub(crate) mod schedules;
+pub(crate) mod sign_in;
+pub(crate) mod webhooks;
 
 use crate::error::GatewayError;
 

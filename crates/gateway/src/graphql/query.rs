@@ -7,12 +7,15 @@ pub(crate) mod cluster;
 pub(crate) mod foreign;
 pub(crate) mod identity;
 pub(crate) mod job;
+pub(crate) mod leases;
 pub(crate) mod lifecycle;
 pub(crate) mod node;
 pub(crate) mod repository;
 pub(crate) mod restore;
 pub(crate) mod schedules;
+pub(crate) mod sign_in;
 pub(crate) mod viewer;
+pub(crate) mod webhooks;
 
 use super::access::ContextExt;
 use super::scalar::parse_id;

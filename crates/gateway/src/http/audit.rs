@@ -1,9 +1,10 @@
 //! `/audit.jsonl`: the audit log as JSON lines, oldest first.
 
 use super::Gateway;
+use super::browser::Purpose;
 use super::envelope::RequestId;
 use super::operation::{failure, remote_address, status_of};
-use crate::auth::{Caller, authenticate, key_in_headers};
+use crate::auth::{Caller, authenticate};
 use crate::error::GatewayError;
 use crate::graphql::readable_audit;
 use axum::body::{Body, Bytes};
@@ -51,10 +52,11 @@ pub(super) async fn export(
 
 async fn begin(gateway: &Arc<Gateway>, parts: &Parts) -> Result<Export, GatewayError> {
     super::origin::check(&parts.headers, &gateway.allowed_origins)?;
-    let caller =
-        authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), key_in_headers(&parts.headers))
-            .await
-            .inspect_err(|error| gateway.refused.note(remote_address(&parts.extensions).0, error))?;
+    let presented = gateway.presented(&parts.headers, Purpose::Read)?;
+    let rules = gateway.session_rules();
+    let caller = authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), rules, presented)
+        .await
+        .inspect_err(|error| gateway.refused.note(remote_address(&parts.extensions).0, error))?;
     let readable = readable_audit(&caller)?;
     let Query(range) = Query::<Range>::try_from_uri(&parts.uri).map_err(|_| {
         GatewayError::bad_request(
@@ -89,7 +91,7 @@ impl Export {
         let (catalog, clock) = (self.gateway.catalog.as_ref(), self.gateway.clock.as_ref());
         let is_current = self.caller.is_current(catalog, clock).await.map_err(io::Error::other)?;
         if !is_current {
-            return Err(io::Error::other("the API key has ended or its rights have changed"));
+            return Err(io::Error::other(self.caller.ending()));
         }
         let page = AuditPage { limit: PAGE, after: self.after, newest_first: false };
         let found = catalog.audit_entries(&self.filter, page).await.map_err(io::Error::other)?;

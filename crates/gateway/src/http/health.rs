@@ -29,6 +29,11 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response {
             reasons.push("the service is stopping or degraded; the server's log says why");
         }
     }
+    if !gateway.service.keeps_leases() {
+        reasons.push(
+            "the leases on clusters cannot be renewed, so no jobs are worked on; the server's log says why",
+        );
+    }
     match tokio::time::timeout(PING_TIMEOUT, gateway.catalog.ping()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {

@@ -1,9 +1,10 @@
 //! `/graphql`: operations over POST; over GET the way to a WebSocket or to the page for people.
 
+use super::browser::Purpose;
 use super::envelope::RequestId;
 use super::{Gateway, graphiql, origin, socket};
 use crate::audit::RemoteAddress;
-use crate::auth::{authenticate, key_in_headers};
+use crate::auth::authenticate;
 use crate::error::GatewayError;
 use crate::graphql::{complete_errors, error_response};
 use async_graphql_axum::GraphQLResponse;
@@ -62,17 +63,20 @@ async fn execute(
     origin::check(headers, &gateway.allowed_origins).map_err(|error| (StatusCode::FORBIDDEN, error))?;
     check_content_type(headers)?;
     let remote = remote_address(request.extensions());
-    let caller = authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), key_in_headers(headers))
+    let presented =
+        gateway.presented(headers, Purpose::Act).map_err(|error| (StatusCode::FORBIDDEN, error))?;
+    let rules = gateway.session_rules();
+    let caller = authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), rules, presented)
         .await
         .inspect_err(|error| gateway.refused.note(remote.0, error))
         .map_err(|error| (status_of(&error), error))?;
-    gateway.key_uses.note(caller.principal.api_key_id, gateway.clock.now());
+    gateway.key_uses.note(caller.principal.credential, gateway.clock.now());
     let body = read_body(gateway, request).await?;
     let operation = parse_body(&body)?.data(remote);
     Ok(gateway.executor.execute(operation, caller, &request_id.0).await)
 }
 
-/// Where a request comes from. Behind a proxy that is the proxy: what a header says, anybody can write.
+/// Where a request comes from: the other side of the connection, or whom a trusted proxy names (`behind_proxies`).
 pub(super) fn remote_address(extensions: &Extensions) -> RemoteAddress {
     RemoteAddress(extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical()))
 }

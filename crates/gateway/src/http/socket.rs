@@ -6,7 +6,6 @@ mod session;
 use super::Gateway;
 use super::envelope::RequestId;
 use super::operation::{failure, remote_address};
-use crate::auth::key_in_headers;
 use crate::error::GatewayError;
 use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
 use axum::body::Bytes;
@@ -42,6 +41,7 @@ mod code {
     pub(super) const TRY_AGAIN_LATER: u16 = 1013;
     pub(super) const BAD_REQUEST: u16 = 4400;
     pub(super) const UNAUTHORIZED: u16 = 4401;
+    pub(super) const FORBIDDEN: u16 = 4403;
     pub(super) const INIT_TIMEOUT: u16 = 4408;
     pub(super) const INTERNAL: u16 = 4500;
 }
@@ -71,10 +71,10 @@ pub(super) async fn open(
         return failure(StatusCode::SERVICE_UNAVAILABLE, GatewayError::Busy { message }, &request_id);
     };
     let message_bytes_max = gateway.limits.socket_message_bytes_max;
-    let header_key = key_in_headers(&parts.headers).map(str::to_owned);
+    let carried = parts.headers;
     let span = tracing::info_span!("websocket", request_id = request_id.0);
     let remote = remote_address(&parts.extensions);
-    let session = Arc::new(Session::new(gateway, request_id, header_key, remote));
+    let session = Arc::new(Session::new(gateway, request_id, carried, remote));
     upgrade.max_message_size(message_bytes_max).max_frame_size(message_bytes_max).on_upgrade(move |socket| {
         async move {
             serve(socket, protocol, session).await;
@@ -148,7 +148,7 @@ async fn converse(
             }
             _ = key_checks.tick(), if session.is_admitted() => session.check_key().await,
             () = &mut revocation => {
-                return End(Some((code::UNAUTHORIZED, String::from("UNAUTHENTICATED: the API key has ended"))));
+                return End(Some((code::UNAUTHORIZED, format!("UNAUTHENTICATED: {}", session.ending()))));
             }
             () = &mut overflow => {
                 return End(Some((code::TRY_AGAIN_LATER, String::from("BUSY: too many operations at once"))));
@@ -173,6 +173,7 @@ fn close_words(session: &Session, given: &CloseFrame) -> (u16, String) {
     if let Some(refusal) = session.refusal() {
         let code = match refusal {
             GatewayError::Unauthenticated { .. } => code::UNAUTHORIZED,
+            GatewayError::Forbidden { .. } => code::FORBIDDEN,
             GatewayError::Busy { .. } | GatewayError::Unavailable { .. } => code::TRY_AGAIN_LATER,
             _ => code::INTERNAL,
         };

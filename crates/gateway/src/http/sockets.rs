@@ -1,6 +1,6 @@
-//! How many sockets are open, in all and per key.
+//! How many sockets are open, in all and per key or session.
 
-use milvault_domain::ids::ApiKeyId;
+use milvault_domain::access::Credential;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Open sockets.
 pub(super) struct Sockets {
     places: Arc<Semaphore>,
-    by_key: Arc<Mutex<HashMap<ApiKeyId, usize>>>,
+    by_key: Arc<Mutex<HashMap<Credential, usize>>>,
     per_key_max: usize,
 }
 
@@ -17,10 +17,10 @@ pub(super) struct SocketPlace {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A WebSocket's place among those of its key.
+/// A WebSocket's place among those of its key or session.
 pub(super) struct KeyPlace {
-    by_key: Arc<Mutex<HashMap<ApiKeyId, usize>>>,
-    api_key_id: ApiKeyId,
+    by_key: Arc<Mutex<HashMap<Credential, usize>>>,
+    credential: Credential,
 }
 
 impl Sockets {
@@ -35,15 +35,15 @@ impl Sockets {
         Some(SocketPlace { _permit: permit })
     }
 
-    /// A place among those of the key; `None` when it has as many as it may.
-    pub(super) fn admit(&self, api_key_id: ApiKeyId) -> Option<KeyPlace> {
+    /// A place among those of the key or session; `None` when it has as many as it may.
+    pub(super) fn admit(&self, credential: Credential) -> Option<KeyPlace> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = by_key.entry(api_key_id).or_default();
+        let open = by_key.entry(credential).or_default();
         if *open >= self.per_key_max {
             return None;
         }
         *open += 1;
-        Some(KeyPlace { by_key: Arc::clone(&self.by_key), api_key_id })
+        Some(KeyPlace { by_key: Arc::clone(&self.by_key), credential })
     }
 }
 
@@ -56,10 +56,10 @@ impl Drop for SocketPlace {
 impl Drop for KeyPlace {
     fn drop(&mut self) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = by_key.get_mut(&self.api_key_id) {
+        if let Some(open) = by_key.get_mut(&self.credential) {
             *open -= 1;
             if *open == 0 {
-                by_key.remove(&self.api_key_id);
+                by_key.remove(&self.credential);
             }
         }
     }
@@ -68,11 +68,12 @@ impl Drop for KeyPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use milvault_domain::ids::ApiKeyId;
     use uuid::Uuid;
 
     #[test]
     fn places_are_limited_and_given_back() {
-        let key = |number| ApiKeyId::from_uuid(Uuid::from_u128(number));
+        let key = |number| Credential::ApiKey(ApiKeyId::from_uuid(Uuid::from_u128(number)));
         let sockets = Sockets::new(2, 1);
         let first = sockets.enter();
         let second = sockets.enter();

@@ -207,6 +207,29 @@ async fn only_owners_read_it_and_each_his_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_names_no_project_is_in_the_log_of_the_only_one() {
+    let api = Api::start().await;
+    let owner = api.key_with(Role::ProjectOwner);
+    for (path, code) in [("/a", "none"), ("/a", "CONFLICT"), ("relative", "BAD_USER_INPUT")] {
+        let register = format!(
+            r#"mutation {{ registerRepository(input: {{name: "main", storage: {{local: {{path: "{path}"}}}}}}) {{ __typename }} }}"#
+        );
+        assert_eq!(api.ask_as(&owner, &register, json!({})).await.code(), code);
+    }
+    let data = api.ask_as(&owner, LOG, json!({"filter": {"action": "registerRepository"}})).await.data();
+    let seen = data["auditLog"]["nodes"].as_array().unwrap();
+    let results: Vec<&Value> = seen.iter().map(|entry| &entry["result"]).collect();
+    let expected = [json!("REFUSED"), Value::Null, json!("REFUSED"), Value::Null, json!("OK"), Value::Null];
+    assert_eq!(results, expected.iter().collect::<Vec<_>>());
+    assert!(seen.iter().all(|entry| entry["projectId"] == api.tenancy.project_id.to_string()));
+    // What belongs to the whole organization is for its owner only.
+    api.ask(r#"mutation { createProject(input: {name: "x"}) { __typename } }"#, json!({})).await.data();
+    let filter = json!({"filter": {"action": "createProject"}});
+    assert_eq!(api.ask_as(&owner, LOG, filter).await.data()["auditLog"]["nodes"], json!([]));
+    assert_eq!(api.audit(json!({"action": "createProject"})).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_export_has_a_verifiable_line_for_each_entry() {
     let api = Api::start().await;
     for _ in 0..150 {

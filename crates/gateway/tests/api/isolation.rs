@@ -4,6 +4,7 @@
 use crate::restore;
 use crate::support::Api;
 use crate::support::socket::SocketClient;
+use crate::webhooks;
 use milvault_domain::access::{Role, RoleGrant};
 use milvault_domain::ids::ProjectId;
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ struct Things {
     backup: String,
     job: String,
     hold: String,
+    webhook: String,
+    delivery: String,
 }
 
 /// What a caller of another project gets to see of a field.
@@ -36,8 +39,10 @@ enum Foreign {
 
 /// How to call each root field on a thing of the owner's, and what a stranger must get. A field that is missing here
 /// fails the tests: whoever adds one says what it shows to whom.
+// A table: one line for each field.
+#[allow(clippy::too_many_lines, clippy::match_same_arms)]
 fn call(field: &str, things: &Things) -> Option<(String, Foreign)> {
-    let Things { cluster, repository, backup, job, hold } = things;
+    let Things { cluster, repository, backup, job, hold, webhook, delivery } = things;
     let storage = r#"storage: {local: {path: "/x"}}"#;
     let (arguments, foreign) = match field {
         "viewer" | "projects" => (String::new(), Foreign::Himself),
@@ -53,11 +58,20 @@ fn call(field: &str, things: &Things) -> Option<(String, Foreign)> {
         "updateCluster" => {
             (format!(r#"(input: {{clusterId: "{cluster}", name: "taken-over"}})"#), Foreign::NotFound)
         }
+        "setVerifyPolicy" => {
+            (format!(r#"(input: {{repositoryId: "{repository}", enabled: false}})"#), Foreign::NotFound)
+        }
+        "setDrillPolicy" => {
+            (format!(r#"(input: {{clusterId: "{cluster}", enabled: false}})"#), Foreign::NotFound)
+        }
         "setBackupPolicy" => {
             (format!(r#"(input: {{clusterId: "{cluster}", enabled: false}})"#), Foreign::NotFound)
         }
         "backupPolicyPreview" | "previewRetention" | "previewSweep" | "jobUpdates" => {
             (format!(r#"(clusterId: "{cluster}")"#), Foreign::NotFound)
+        }
+        "copyBackup" => {
+            (format!(r#"(input: {{backupId: "{backup}", repositoryId: "{repository}"}})"#), Foreign::NotFound)
         }
         "updateBackup" | "deleteBackup" => {
             (format!(r#"(input: {{backupId: "{backup}"}})"#), Foreign::NotFound)
@@ -85,7 +99,7 @@ fn call(field: &str, things: &Things) -> Option<(String, Foreign)> {
             Foreign::Forbidden,
         ),
         "customRoles" => (String::new(), Foreign::Organization),
-        "users" | "auditLog" => (String::new(), Foreign::Forbidden),
+        "users" | "auditLog" | "servers" => (String::new(), Foreign::Forbidden),
         "createProject" => (String::from(r#"(input: {name: "x"})"#), Foreign::Forbidden),
         "createUser" => (String::from(r#"(input: {name: "x", email: "x@y"})"#), Foreign::Forbidden),
         "updateUser" => {
@@ -102,10 +116,32 @@ fn call(field: &str, things: &Things) -> Option<(String, Foreign)> {
             String::from(r#"(input: {projectId: "prj_00000000000000000000000000000002", name: "x"})"#),
             Foreign::NotFound,
         ),
+        "sessions" => (String::new(), Foreign::Organization),
+        "revokeSession" => (
+            String::from(r#"(input: {sessionId: "ses_00000000000000000000000000000001"})"#),
+            Foreign::NotFound,
+        ),
+        "endUserSessions" => {
+            (String::from(r#"(input: {userId: "usr_00000000000000000000000000000001"})"#), Foreign::Forbidden)
+        }
         "revokeApiKey" => (
             String::from(r#"(input: {apiKeyId: "key_000000000000000000000000000003e9"})"#),
             Foreign::NotFound,
         ),
+        "webhooks" => {
+            (String::from(r#"(projectId: "prj_00000000000000000000000000000002")"#), Foreign::NotFound)
+        }
+        "webhook" => (format!(r#"(id: "{webhook}")"#), Foreign::NotFound),
+        "createWebhook" => (
+            String::from(
+                r#"(input: {projectId: "prj_00000000000000000000000000000002", name: "x", url: "https://x.test/", events: [COPY_FAILED]})"#,
+            ),
+            Foreign::NotFound,
+        ),
+        "updateWebhook" | "deleteWebhook" | "rotateWebhookSecret" | "testWebhook" => {
+            (format!(r#"(input: {{webhookId: "{webhook}"}})"#), Foreign::NotFound)
+        }
+        "redeliver" => (format!(r#"(input: {{deliveryId: "{delivery}"}})"#), Foreign::NotFound),
         "jobUpdated" => (format!(r#"(jobId: "{job}")"#), Foreign::NotFound),
         _ => return None,
     };
@@ -130,7 +166,8 @@ async fn scene() -> Scene {
     );
     let made = api.ask(&document, json!({})).await.data();
     let hold = made["holdBackup"]["hold"]["id"].as_str().unwrap().to_owned();
-    let things = Things { cluster, repository, backup, job, hold };
+    let (webhook, delivery) = webhooks::make_and_try(&api).await;
+    let things = Things { cluster, repository, backup, job, hold, webhook, delivery };
     let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } }
         subscriptionType { fields { name } } } }";
     let schema = introspect(&api, query).await;
@@ -262,9 +299,10 @@ async fn roles_that_only_look_may_look_at_everything_and_change_nothing() {
                 || ["planRestore", "foreignBackups", "backupPolicyPreview", "previewSweep"]
                     .contains(&name.as_str());
             // People and what they did are shown to owners only, and the keys of others are hidden from everybody else.
-            let owners_only = ["users", "customRoles", "auditLog"].contains(&name.as_str());
+            let owners_only = ["users", "customRoles", "auditLog", "servers", "webhook", "webhooks"]
+                .contains(&name.as_str());
             let expected = match name.as_str() {
-                "revokeApiKey" => Some("NOT_FOUND"),
+                "revokeApiKey" | "revokeSession" => Some("NOT_FOUND"),
                 _ => (acts || owners_only).then_some("FORBIDDEN"),
             };
             assert_eq!(code, expected, "{role:?} {name}: {body}");

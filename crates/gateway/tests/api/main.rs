@@ -5,18 +5,25 @@
 
 mod audit;
 mod authentication;
+mod checks;
+mod copies;
 mod documents;
 mod errors;
 mod health;
 mod identity;
 mod isolation;
+mod leases;
 mod lifecycle;
 mod limits;
+mod names;
 mod operations;
 mod pages;
 mod restore;
 mod schedules;
 mod secrets;
+mod sign_in;
 mod socket;
 mod support;
 mod taking_over;
+mod walk;
+mod webhooks;

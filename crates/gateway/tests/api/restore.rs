@@ -54,6 +54,11 @@ impl Scene {
         json!({"input": input})
     }
 
+    /// Where the API listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Makes a restore that succeeds; returns its job's id.
     pub(crate) async fn restored(&self) -> String {
         let (job_id, job) = self.restore(json!({})).await;

@@ -1,7 +1,7 @@
 //! Framed files, read and written as streams.
 
 use super::unexpected;
-use crate::error::from_format;
+use crate::error::{from_format, from_join};
 use crate::place::{Creation, Overwrite, Place, PlaceWriter};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -10,9 +10,14 @@ use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::BackupId;
 use milvault_domain::manifest::{Decoder, Encoder, FileKind, FormatError, Item};
+use milvault_domain::object::StoredObject;
+use std::collections::VecDeque;
 
 /// Encoded bytes that are handed to the place at once.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// Lists of objects that are decoded at once, and wait for their turn.
+const DECODED_AT_ONCE: usize = 3;
 
 /// Reads a framed file piece by piece.
 pub(crate) struct FramedReader {
@@ -33,11 +38,39 @@ impl FramedReader {
 
     /// The next piece; `None` after the closing frame was given out.
     pub(crate) async fn next(&mut self) -> PortResult<Option<Item>> {
+        self.next_with(Decoder::next_item).await
+    }
+
+    /// Gives all objects that are still to come to `take`, in their order. Decoding them takes longer than reading them,
+    /// so it is done beside it, some lists at once.
+    pub(crate) async fn for_each_object(&mut self, mut take: impl FnMut(StoredObject)) -> PortResult<()> {
+        let mut decoding = VecDeque::new();
+        loop {
+            let piece = self.next_with(Decoder::next_framed).await?;
+            let ended = piece.is_none();
+            if let Some(Err(objects)) = piece {
+                decoding.push_back(tokio::task::spawn_blocking(|| objects.decode()));
+            }
+            while (if ended { 1 } else { DECODED_AT_ONCE }) <= decoding.len() {
+                let Some(first) = decoding.pop_front() else { break };
+                let decoded = first.await.map_err(from_join)?;
+                decoded.map_err(|error| from_format(&self.path, error))?.into_iter().for_each(&mut take);
+            }
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn next_with<T>(
+        &mut self,
+        next: impl Fn(&mut Decoder) -> Result<Option<T>, FormatError>,
+    ) -> PortResult<Option<T>> {
         loop {
             let Some(decoder) = self.decoder.as_mut() else {
                 return Ok(None);
             };
-            let item = decoder.next_item().map_err(|error| from_format(&self.path, error))?;
+            let item = next(decoder).map_err(|error| from_format(&self.path, error))?;
             if item.is_some() {
                 return Ok(item);
             }
@@ -72,6 +105,7 @@ pub(crate) struct FramedWriter {
     writer: Box<dyn PlaceWriter>,
     encoder: Encoder,
     path: String,
+    /// Of everything that was handed to the place.
     hasher: blake3::Hasher,
     written_bytes: u64,
 }

@@ -1,20 +1,23 @@
 //! What of a cluster a repository already holds.
 
+use super::framed::FramedReader;
 use super::packs::{PackState, inspect};
 use super::survey::Survey;
 use super::{hashes, open_manifest, unfinished};
 use crate::place::Place;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortErrorKind, PortResult};
 use milvault_domain::ids::{BackupId, ClusterId};
-use milvault_domain::manifest::Item;
 use milvault_domain::object::{Encoding, Location, StoredObject};
-use milvault_domain::plan::{CopyUnit, ObjectIndex, PlannedObject};
+use milvault_domain::plan::{CopyUnit, Holdings, ObjectIndex, PlannedObject};
+use std::collections::HashSet;
 
 /// Packs of an unfinished backup that are looked at at once.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// Builds the index from manifests of complete backups and from what is complete of unfinished ones.
+/// Builds the index from manifests of complete backups and from what is complete of unfinished ones. The segments that
+/// settle the backup that is being made are taken whole.
 ///
 /// # Errors
 /// Errors of the store. Damaged files are passed over: the index only saves work.
@@ -23,17 +26,21 @@ pub(crate) async fn load(
     cluster_id: ClusterId,
     complete: &[BackupId],
     unfinished: &[BackupId],
-) -> PortResult<ObjectIndex> {
-    let mut index = ObjectIndex::new();
+    current: Option<&ManifestHeader>,
+) -> PortResult<Holdings> {
+    let mut holdings = Holdings::default();
     for backup_id in complete {
-        let added = add_complete(place, cluster_id, *backup_id, &mut index).await;
+        let added = add_complete(place, cluster_id, *backup_id, current, &mut holdings).await;
         pass_over_damage(*backup_id, added)?;
+        if current.is_some_and(|current| holdings.settles_all(current)) {
+            break;
+        }
     }
     for backup_id in unfinished {
-        let added = add_unfinished(place, cluster_id, *backup_id, &mut index).await;
+        let added = add_unfinished(place, cluster_id, *backup_id, &mut holdings.index).await;
         pass_over_damage(*backup_id, added)?;
     }
-    Ok(index)
+    Ok(holdings)
 }
 
 fn pass_over_damage(backup_id: BackupId, added: PortResult<()>) -> PortResult<()> {
@@ -55,22 +62,30 @@ async fn add_complete(
     place: &dyn Place,
     cluster_id: ClusterId,
     backup_id: BackupId,
-    index: &mut ObjectIndex,
+    current: Option<&ManifestHeader>,
+    holdings: &mut Holdings,
 ) -> PortResult<()> {
-    let (header, mut reader) = open_manifest(place, backup_id).await?;
+    let (header, reader) = open_manifest(place, backup_id).await?;
     if header.cluster_id != cluster_id {
         tracing::warn!(%backup_id, %cluster_id, "the backup is of another cluster; its objects are not reused");
         return Ok(());
     }
-    while let Some(item) = reader.next().await? {
-        if let Item::Objects(objects) = item {
-            index.extend(objects);
-        }
+    let settled = current.map(|current| holdings.settle(current, &header)).unwrap_or_default();
+    let taken = take_objects(reader, &settled, holdings).await;
+    if taken.is_err() {
+        holdings.unsettle(&settled);
     }
-    for (id, hash) in hashes::load(place, backup_id).await? {
-        index.record_hash(id, hash);
-    }
+    taken?;
+    holdings.record_hashes(&hashes::load(place, backup_id).await?);
     Ok(())
+}
+
+async fn take_objects(
+    mut reader: FramedReader,
+    settled: &HashSet<i64>,
+    holdings: &mut Holdings,
+) -> PortResult<()> {
+    reader.for_each_object(|object| holdings.take(object, settled)).await
 }
 
 /// Objects that the unfinished backup reused are left out: nothing kept their files since it ended.

@@ -3,15 +3,20 @@
 use super::framed::{FramedWriter, Written};
 use super::survey::Survey;
 use super::{summary, unfinished};
+use crate::error::{from_format, from_join};
 use crate::layout;
 use crate::place::{Creation, Overwrite, Place};
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
-use milvault_domain::manifest::{FRAME_OBJECTS_MAX, FileKind, PACK_TRAILER_BYTES, PackSize};
+use milvault_domain::manifest::{EncodedObjects, FRAME_OBJECTS_MAX, FileKind, PACK_TRAILER_BYTES, PackSize};
 use milvault_domain::object::{Location, StoredObject};
 use milvault_domain::ports::SealReceipt;
+use std::sync::Arc;
+
+/// Lists of objects that are encoded at once, and wait for their turn.
+const ENCODED_AT_ONCE: usize = 3;
 
 /// Checks that every file is there, writes the manifest, reads it back, and drops the saved plan.
 ///
@@ -25,16 +30,16 @@ pub(crate) async fn seal(
 ) -> PortResult<SealReceipt> {
     // In the order of their keys, so that sealing again gives the same bytes whatever order the copies ended in.
     objects.sort_unstable_by_key(|object| object.source.key);
-    let survey = Survey::of(place, &objects).await?;
+    // The summary counts for nothing without the manifest, so it need not wait for the survey.
+    let summary = Bytes::from(summary::render(header, &objects));
+    let path = layout::summary(header.backup_id);
+    let write_summary = place.create(&path, summary, Overwrite::Never);
+    let (survey, _) = futures::try_join!(Survey::of(place, &objects), write_summary)?;
     if let Some(problem) = objects.iter().find_map(|object| problem(place, object, &survey)) {
         return Err(PortError::new(PortErrorKind::Corrupt, problem));
     }
-    let summary = Bytes::from(summary::render(header, &objects));
-    place.create(&layout::summary(header.backup_id), summary, Overwrite::Never).await?;
-
     let path = layout::manifest(header.backup_id);
-    let written = write_manifest(place, &path, header, &objects, &survey).await?;
-    drop(objects);
+    let written = write_manifest(place, &path, header, objects, &survey).await?;
     read_back(place, &path, &written).await?;
     unfinished::remove(place, header.backup_id).await?;
     Ok(SealReceipt { manifest_bytes: written.size_bytes })
@@ -65,7 +70,7 @@ async fn write_manifest(
     place: &dyn Place,
     path: &str,
     header: &ManifestHeader,
-    objects: &[StoredObject],
+    objects: Vec<StoredObject>,
     survey: &Survey,
 ) -> PortResult<Written> {
     let mut packs: Vec<PackSize> = survey
@@ -77,8 +82,24 @@ async fn write_manifest(
     let mut writer = FramedWriter::create(place, path, FileKind::Manifest, Overwrite::Never).await?;
     writer.encode(|encoder| encoder.header(header)).await?;
     writer.encode(|encoder| encoder.packs(&packs)).await?;
-    for objects in objects.chunks(FRAME_OBJECTS_MAX) {
-        writer.encode(|encoder| encoder.objects(objects)).await?;
+    // Encoding takes longer than writing, so some lists are encoded at once and beside it.
+    let objects = Arc::new(objects);
+    let encode = |start: usize| {
+        let objects = Arc::clone(&objects);
+        tokio::task::spawn_blocking(move || {
+            EncodedObjects::new(&objects[start..objects.len().min(start + FRAME_OBJECTS_MAX)])
+        })
+    };
+    let starts = (0..objects.len()).step_by(FRAME_OBJECTS_MAX);
+    let mut encoded = stream::iter(starts).map(encode).buffered(ENCODED_AT_ONCE);
+    while let Some(frame) = encoded.next().await {
+        let frame = frame.map_err(from_join)?.map_err(|error| from_format(path, error))?;
+        writer
+            .encode(|encoder| {
+                encoder.encoded(&frame);
+                Ok(())
+            })
+            .await?;
     }
     writer.finish().await
 }

@@ -30,6 +30,10 @@ pub(crate) fn render(header: &ManifestHeader, objects: &[StoredObject]) -> Vec<u
         "cluster": { "id": header.cluster_id.to_string(), "name": header.cluster_name },
         "project_id": header.project_id.to_string(),
         "source": header.source_url,
+        "copied_from": header.copied_from.map(|origin| json!({
+            "backup_id": origin.backup_id.to_string(),
+            "repository_id": origin.repository_id.to_string(),
+        })),
         "scope": scope(&header.scope),
         "creation_method": match header.creation_method {
             CreationMethod::Manual => "manual",

@@ -43,17 +43,34 @@ impl LocalSource {
         Ok(SourceDirectory { directory, root: Arc::clone(&self.root), layout: self.layout.clone() })
     }
 
-    fn list(&self, collection_id: i64, segment_ids: &HashSet<i64>) -> PortResult<Vec<SourceObject>> {
+    fn list(
+        &self,
+        kinds: &[BinlogKind],
+        collection_id: i64,
+        segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>> {
         match &self.layout {
-            KeyLayout::Milvus => list(&self.root, collection_id, segment_ids),
+            KeyLayout::Milvus => list(&self.root, kinds, collection_id, segment_ids),
             KeyLayout::Grouped(keys) => {
                 let mut objects = Vec::new();
-                for kind in [BinlogKind::Insert, BinlogKind::Delta] {
+                for &kind in kinds {
                     objects.extend(list_grouped(&self.root, keys, kind, collection_id, segment_ids)?.1);
                 }
                 Ok(objects)
             }
         }
+    }
+
+    async fn list_kinds(
+        &self,
+        kinds: &'static [BinlogKind],
+        collection_id: i64,
+        segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>> {
+        let source = self.clone();
+        let segment_ids = segment_ids.clone();
+        let listing = tokio::task::spawn_blocking(move || source.list(kinds, collection_id, &segment_ids));
+        listing.await.map_err(from_join)?
     }
 
     fn read(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {
@@ -169,10 +186,15 @@ impl SourceStore for LocalSource {
         collection_id: i64,
         segment_ids: &HashSet<i64>,
     ) -> PortResult<Vec<SourceObject>> {
-        let source = self.clone();
-        let segment_ids = segment_ids.clone();
-        let listing = tokio::task::spawn_blocking(move || source.list(collection_id, &segment_ids));
-        listing.await.map_err(from_join)?
+        self.list_kinds(&[BinlogKind::Insert, BinlogKind::Delta], collection_id, segment_ids).await
+    }
+
+    async fn list_delta_logs(
+        &self,
+        collection_id: i64,
+        segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>> {
+        self.list_kinds(&[BinlogKind::Delta], collection_id, segment_ids).await
     }
 
     async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {
@@ -214,9 +236,14 @@ fn check_root(root: &Path) -> CheckFinding {
 const LISTING_THREADS: usize = 4;
 
 /// Lists one collection. Directories of segments that are not wanted are not opened.
-fn list(root: &Path, collection_id: i64, segment_ids: &HashSet<i64>) -> PortResult<Vec<SourceObject>> {
+fn list(
+    root: &Path,
+    kinds: &[BinlogKind],
+    collection_id: i64,
+    segment_ids: &HashSet<i64>,
+) -> PortResult<Vec<SourceObject>> {
     let mut segments = Vec::new();
-    for kind in [BinlogKind::Insert, BinlogKind::Delta] {
+    for &kind in kinds {
         let prefix = format!("{}/{collection_id}", kind.directory());
         for partition in directories(&root.join(&prefix))? {
             let prefix = format!("{prefix}/{partition}");

@@ -150,6 +150,14 @@ impl SourceStore for ObjectSource {
         Ok(objects)
     }
 
+    async fn list_delta_logs(
+        &self,
+        collection_id: i64,
+        segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>> {
+        Ok(self.list_kind(BinlogKind::Delta, collection_id, segment_ids).await?.1)
+    }
+
     async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {
         let failure = |error| match error {
             object_store::Error::NotFound { .. } => gone(key),

@@ -71,6 +71,9 @@ async fn read_run(
         findings.bytes_read += length;
         check.progress.add_bytes(length);
         check.progress.add_through_server(length);
+        if let Some(limit) = &check.limit {
+            limit.wait(length).await;
+        }
     }
     Ok(())
 }

@@ -22,8 +22,8 @@ impl Findings {
     /// Adds what was found in a file, and gives the hashes to be recorded.
     pub(super) fn add(&mut self, file: FileFindings) -> Vec<(ObjectId, ContentHash)> {
         let FileFindings { failures, objects_checked, bytes_read, recorded } = file;
-        for (file, key, reason) in failures {
-            self.fail(&file, key, reason);
+        for failure in failures {
+            self.fail(&failure.file, failure.source_key, failure.reason);
         }
         self.report.objects_checked += objects_checked;
         self.report.bytes_read += bytes_read;

@@ -253,8 +253,8 @@ scenarios! {
     async fn another_clusters_objects_are_not_reused(lab) {
         lab.back_up(backup_id(1), &[]).await;
         let other = ClusterId::from_uuid(Uuid::from_u128(0xc2));
-        let index = lab.repository.load_index(other, &[backup_id(1)], &[]).await.unwrap();
-        assert!(index.is_empty());
+        let held = lab.repository.load_index(other, &[backup_id(1)], &[], None).await.unwrap();
+        assert!(held.index.is_empty());
     }
 
     async fn a_check_finds_a_healthy_place_healthy(lab) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "each test binary uses its own part of this")]
 
 pub(crate) mod contract;
+pub(crate) mod copies;
 pub(crate) mod foreign;
 pub(crate) mod lifecycle;
 pub(crate) mod staging;
@@ -189,7 +190,7 @@ impl Lab {
     }
 
     pub(crate) async fn index(&self, complete: &[BackupId], unfinished: &[BackupId]) -> ObjectIndex {
-        self.repository.load_index(cluster_id(), complete, unfinished).await.unwrap()
+        self.repository.load_index(cluster_id(), complete, unfinished, None).await.unwrap().index
     }
 
     /// A whole backup.
@@ -287,6 +288,7 @@ pub(crate) fn header(backup_id: BackupId) -> ManifestHeader {
         created_at_ms: 1_700_000_000_000,
         expires_at_ms: None,
         source_url: String::from("file:///milvus"),
+        copied_from: None,
         cut: Cut {
             cut_at_ms: 1_700_000_000_500,
             server: ServerInfo {

@@ -1,6 +1,8 @@
 //! Every setting with its default. The doc comments here are the text of `docs/configuration.md`.
 
+use crate::places::RepositoryPlace;
 use milvault_domain::secret::SecretValue;
+use milvault_domain::sign_in::Provisioning;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -78,7 +80,7 @@ sections! {
         /// HTTP: put a proxy that terminates TLS in front before you listen on anything but loopback.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 19600));
         /// Directory of the embedded catalog and the master key; made with mode 0700 when missing.
-        /// One server at a time may use it.
+        /// One server at a time may use it; servers that share a PostgreSQL catalog have one each.
         data_dir: PathBuf = PathBuf::from("milvault-data");
         /// Directory of secret files that clusters and repositories may refer to by file name. When it is not set,
         /// references to files are refused.
@@ -86,6 +88,9 @@ sections! {
         /// Seconds that running jobs and requests get to end after SIGTERM or SIGINT (0 to 3600). Jobs that are
         /// not done by then go on at the next start.
         shutdown_grace_seconds: u64 = 30;
+        /// Name of this server among others that share its catalog, 1 to 64 characters. When it is not set, it is the name
+        /// of the machine.
+        name: Option<String> = None;
         /// Most HTTP connections at a time (1 to 65536); more wait in the queue of the operating system.
         connections_max: usize = 1024;
     }
@@ -99,6 +104,21 @@ sections! {
         /// catalog's own backups: without it stored secrets cannot be read. When it is not set, it is `master.key`
         /// of the data directory.
         master_key_file: Option<PathBuf> = None;
+        /// Seconds that a server may be silent before others take over its jobs (4 to 300). Only where servers share a
+        /// PostgreSQL catalog; give all of them the same. A server that does not reach the catalog for three fourths of
+        /// that parks its jobs.
+        lease_seconds: u64 = 20;
+        /// Repositories from which `milvault catalog` makes a lost catalog again, one `[[catalog.repositories]]` table for
+        /// each, with `name`, `kind` (`local`, `s3`, `gcs`, `azure`) and the keys of that kind; see docs/recovery.md.
+        repositories: Vec<RepositoryPlace> = Vec::new();
+        /// Whether the catalog is backed up into a repository once a day, encrypted with the master key.
+        backup: bool = true;
+        /// Name or id of the repository for that; when it is not set, the one that was registered first.
+        backup_repository: Option<String> = None;
+        /// Hour of the day (UTC) after which the day's backup of the catalog is made (0 to 23).
+        backup_hour: u32 = 3;
+        /// Backups of the catalog that are kept (1 to 1000).
+        backup_keep: usize = 14;
     }
 
     /// What the server writes to standard error.
@@ -116,6 +136,47 @@ sections! {
         graphiql: bool = true;
         /// Web origins, such as `https://console.example.org`, whose pages may use the API besides the server's own.
         allowed_origins: Vec<String> = Vec::new();
+        /// Addresses or networks, such as `10.0.0.0/8`, of proxies in front of the server. Requests from there come, for the
+        /// audit log and the log, from where their `X-Forwarded-For` says; from elsewhere the header means nothing.
+        trusted_proxies: Vec<String> = Vec::new();
+    }
+
+    /// Sign-in of people by OpenID Connect. Without an issuer there are API keys only. docs/sign-in.md is the guide.
+    oidc: OidcSettings {
+        /// Address of the identity provider, as it publishes it itself: `https://`, or `http://` on this machine.
+        issuer: Option<String> = None;
+        /// What this server is called at the provider.
+        client_id: Option<String> = None;
+        /// Environment variable with the client's secret; its name must begin with `MILVAULT_SECRET_`. Without it and
+        /// without `client_secret_file` the client is a public one.
+        client_secret_env: Option<String> = None;
+        /// Name of a file in `server.secrets_dir` with the client's secret.
+        client_secret_file: Option<String> = None;
+        /// Address of this server as browsers see it, without a path. The provider must know
+        /// `<public_url>/auth/callback` as a redirect URL. Several servers on one catalog have the same one.
+        public_url: Option<String> = None;
+        /// What to ask the provider for, besides `openid`.
+        scopes: Vec<String> = vec![String::from("email"), String::from("profile")];
+        /// When there are any, only people with a verified e-mail address in one of these domains come in, each time.
+        allowed_email_domains: Vec<String> = Vec::new();
+        /// What becomes of newcomers: `off` (only those come in who came in before), `invitation` (a user with the verified
+        /// address is bound), or `members` (besides, unknown people become users with the role `ORGANIZATION_MEMBER`).
+        provision: Provisioning = Provisioning::Invitation;
+        /// Whether an e-mail address counts as verified when the provider does not say. One that it calls unverified never does.
+        trust_unmarked_email: bool = false;
+        /// Seconds that a session lasts at most (1 to 2592000).
+        session_seconds: u32 = 43_200;
+        /// Seconds that a session may lie unused (120 to 2592000). Uses are recorded once a minute.
+        session_idle_seconds: u32 = 7_200;
+    }
+
+    /// Where webhooks may lead. docs/webhooks.md is the guide.
+    webhooks: WebhookSettings {
+        /// Whether webhooks may lead to private, loopback, link-local and other addresses that are not public. Whoever
+        /// may make webhooks can then have this server speak to what it reaches in its network.
+        allow_private_addresses: bool = false;
+        /// Whether webhooks may begin with `http://`. What they are told then travels in the clear.
+        allow_http: bool = false;
     }
 
     /// How jobs run.

@@ -56,7 +56,7 @@ fn problems_name_file_line_and_key() {
         ("[jobs]\nattempts_max = 0\n", "FILE line 2, key `jobs.attempts_max`: must be 1 to 100"),
         (
             "\n[job]\nattempts_max = 1\n",
-            "FILE line 2, key `job`: unknown setting; known here: server, catalog, log, gateway, jobs",
+            "FILE line 2, key `job`: unknown setting; known here: server, catalog, log, gateway, oidc, webhooks, jobs",
         ),
         (
             "[log]\ncolour = true\n",

@@ -4,5 +4,6 @@
 mod configuration;
 mod ending;
 mod first_start;
+mod recovery;
 mod secrecy;
 mod server_process;

@@ -14,6 +14,11 @@ const AT_ONCE: usize = 3;
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 
+/// Waits until one more test may be at work.
+pub(crate) async fn turn() -> Result<SemaphorePermit<'static>> {
+    Ok(TURNS.acquire().await?)
+}
+
 /// A running server and where it keeps its things.
 pub(crate) struct Installation {
     pub(crate) api: Api,
@@ -30,10 +35,20 @@ impl Installation {
 
     /// The same with further environment variables.
     pub(crate) async fn start_with(test: &str, environment: &[(&str, &str)]) -> Result<Self> {
+        Self::start_at(test, None, environment).await
+    }
+
+    /// The same at an address that is known before.
+    pub(crate) async fn start_at(
+        test: &str,
+        listen: Option<String>,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let turn = TURNS.acquire().await?;
         let directory = run_directory()?.join(test);
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let options = MilvaultOptions {
+            listen,
             environment: environment.iter().map(owned).collect(),
             ..MilvaultOptions::default()
         };
@@ -64,6 +79,11 @@ impl Installation {
     /// Ends the server as a crash would, and starts it again.
     pub(crate) async fn crash(mut self) -> Result<Self> {
         self.milvault.kill()?;
+        self.start_again().await
+    }
+
+    /// Starts the server again that has ended.
+    pub(crate) async fn come_back(self) -> Result<Self> {
         self.start_again().await
     }
 

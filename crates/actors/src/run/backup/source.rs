@@ -34,6 +34,11 @@ impl Source {
         }
     }
 
+    /// Whether the bytes come from the cluster itself.
+    pub(in crate::run) fn is_live(&self) -> bool {
+        self.layout == SourceLayout::Milvus
+    }
+
     /// What the cluster consists of, now or when the directory was made.
     pub(in crate::run) async fn take_cut(&self, deps: &Deps, scope: &BackupScope) -> PortResult<Cut> {
         match &self.layout {

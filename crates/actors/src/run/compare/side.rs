@@ -121,7 +121,7 @@ impl<'a> Side<'a> {
             }
         }
         let insert_keys = segments.values().flat_map(|segment| segment.fields.values().flatten());
-        check_complete(collection, insert_keys.map(|file| file.key))?;
+        check_complete(collection, &std::collections::HashSet::new(), insert_keys.map(|file| file.key))?;
         let (mut with_rows, mut deletes_only) = (Vec::new(), Vec::new());
         for mut segment in segments.into_values() {
             segment.fields.values_mut().for_each(|files| files.sort_unstable_by_key(|file| file.key.log_id));

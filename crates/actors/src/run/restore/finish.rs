@@ -83,6 +83,7 @@ async fn settle_replaced(
 
 async fn remove_staged(job: &Restoring<'_>, warnings: &mut Vec<String>) -> PortResult<()> {
     let directory = staging_directory(job.run.job.id);
+    job.run.core.check_lease()?;
     let removed = job.run.retry().run("remove staged files", || job.stager.remove(&directory)).await;
     match removed {
         Err(error) if error.is_retryable() => Err(error),

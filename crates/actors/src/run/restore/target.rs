@@ -2,6 +2,7 @@
 //! left half way.
 
 use crate::core::Core;
+use crate::leases::ClusterLease;
 use crate::retry::Retry;
 use milvault_domain::backup::CollectionName;
 use milvault_domain::cluster::Cluster;
@@ -23,6 +24,7 @@ pub(crate) struct Target {
     retry: Retry,
     undivided: TaskTracker,
     io: Handle,
+    lease: Option<Arc<ClusterLease>>,
 }
 
 impl Target {
@@ -31,7 +33,13 @@ impl Target {
         let retry = Retry::of(&core.settings);
         let connect = || core.deps.milvus.connect_target(&cluster.endpoint);
         let milvus = retry.run("connect to the target", connect).await?;
-        Ok(Self { milvus, retry, undivided: undivided.clone(), io: core.io.clone() })
+        Ok(Self {
+            milvus,
+            retry,
+            undivided: undivided.clone(),
+            io: core.io.clone(),
+            lease: core.lease.clone(),
+        })
     }
 
     /// Whoever has this name, also as an alias.
@@ -136,12 +144,21 @@ impl Target {
         self.retry.run(step, call).await
     }
 
+    /// To be asked right before every call that changes something and is not made here.
+    ///
+    /// # Errors
+    /// `Canceled` when another server may be at work.
+    pub(crate) fn check_lease(&self) -> PortResult<()> {
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.check())
+    }
+
     /// Runs a call to its end even when the work around it is stopped: what it does at the server would otherwise
     /// happen behind the back of the clean-up, which waits for the tracker.
     async fn to_the_end<T: Send + 'static>(
         &self,
         call: impl Future<Output = PortResult<T>> + Send + 'static,
     ) -> PortResult<T> {
+        self.check_lease()?;
         match self.undivided.spawn_on(call.in_current_span(), &self.io).await {
             Ok(answer) => answer,
             Err(error) => match error.try_into_panic() {

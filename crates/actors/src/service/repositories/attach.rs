@@ -3,24 +3,15 @@
 use super::super::Service;
 use super::unusable;
 use crate::error::ServiceError;
+use crate::found::{HEADERS_AT_ONCE, bounded, read_backup, read_head};
 use crate::request::{AttachedBackups, NewRepository};
 use crate::retry::Retry;
-use chrono::{DateTime, Utc};
 use futures::StreamExt;
-use milvault_domain::backup::{Backup, BackupFacts, BackupStatus, ManifestHeader};
 use milvault_domain::error::check_name;
 use milvault_domain::ids::{BackupId, ProjectId};
-use milvault_domain::milvus::Cut;
-use milvault_domain::ports::{
-    AttachedRepository, BackupRepository, FoundBackup, PortError, PortErrorKind, PortResult,
-};
+use milvault_domain::ports::{AttachedRepository, BackupRepository};
 use milvault_domain::repository::Repository;
 use std::sync::Arc;
-
-/// Manifests whose heads are read at once.
-const HEADERS_AT_ONCE: usize = 4;
-/// Unreadable backups that are named one by one.
-const NAMED_MAX: usize = 100;
 
 impl Service {
     /// Registers a repository that exists, and adds its backups to the catalog. Nothing in it is changed. Backups that
@@ -100,13 +91,13 @@ impl Service {
         let (mut added, mut unreadable) = (0, Vec::new());
         let read = |backup_id| {
             let opened = Arc::clone(&opened);
-            async move { (backup_id, retry.run("read a manifest", || opened.read_header(backup_id)).await) }
+            async move { (backup_id, read_head(opened.as_ref(), retry, backup_id).await) }
         };
-        let mut headers =
-            futures::stream::iter(backup_ids).map(read).buffer_unordered(HEADERS_AT_ONCE).boxed();
-        while let Some((backup_id, header)) = headers.next().await {
-            let backup = match header {
-                Ok(header) => found_backup(&repository, opened.as_ref(), retry, backup_id, header).await,
+        let mut heads = futures::stream::iter(backup_ids).map(read).buffer_unordered(HEADERS_AT_ONCE).boxed();
+        while let Some((backup_id, head)) = heads.next().await {
+            let (project_id, id) = (repository.project_id, repository.id);
+            let backup = match head {
+                Ok(head) => read_backup(opened.as_ref(), retry, head, project_id, id).await,
                 Err(error) => Err(error),
             };
             match backup {
@@ -120,75 +111,10 @@ impl Service {
                 }
             }
         }
-        drop(headers);
+        drop(heads);
         tracing::info!(repository_id = %repository.id, found, added, "a repository is attached");
         Ok(AttachedBackups { repository, found, added, unreadable: bounded(unreadable) })
     }
-}
-
-/// The row of a backup, from its manifest.
-async fn found_backup(
-    repository: &Repository,
-    opened: &dyn BackupRepository,
-    retry: Retry,
-    backup_id: BackupId,
-    header: ManifestHeader,
-) -> PortResult<FoundBackup> {
-    if header.backup_id != backup_id {
-        let message = format!("its manifest is that of {}", header.backup_id);
-        return Err(PortError::new(PortErrorKind::Corrupt, message));
-    }
-    let objects = retry.run("read a list of objects", || opened.read_objects(backup_id, None)).await?;
-    let object_count = objects.len() as u64;
-    let logical_bytes = objects.iter().map(|object| object.source.size_bytes).sum();
-    drop(objects);
-    let created_at = time(header.created_at_ms)?;
-    let mut contents = header.cut;
-    let facts = BackupFacts {
-        cut_at: time(contents.cut_at_ms)?,
-        milvus_version: contents.server.version.clone(),
-        logical_bytes,
-        // Nothing was stored on this occasion: all of it was there.
-        newly_stored_bytes: 0,
-        object_count,
-        reused_object_count: object_count,
-        row_count: contents.row_count(),
-        collection_count: u32::try_from(contents.collections().count()).unwrap_or(u32::MAX),
-    };
-    forget_schemas(&mut contents);
-    let backup = Backup {
-        id: backup_id,
-        project_id: repository.project_id,
-        cluster_id: header.cluster_id,
-        cluster_name: header.cluster_name,
-        repository_id: repository.id,
-        name: header.name,
-        description: header.description,
-        scope: header.scope,
-        creation_method: header.creation_method,
-        status: BackupStatus::Available,
-        created_by: header.created_by,
-        created_at,
-        // The manifest does not say when it was complete.
-        completed_at: Some(created_at),
-        expires_at: header.expires_at_ms.map(time).transpose()?,
-        facts: Some(facts),
-    };
-    Ok(FoundBackup { backup, contents })
-}
-
-/// The catalog answers queries from the descriptions; the schemas for a restore stay in the manifest.
-fn forget_schemas(contents: &mut Cut) {
-    for collection in contents.databases.iter_mut().flat_map(|database| &mut database.collections) {
-        collection.schema_proto = Vec::new();
-    }
-}
-
-fn time(milliseconds: i64) -> PortResult<DateTime<Utc>> {
-    DateTime::from_timestamp_millis(milliseconds).ok_or_else(|| {
-        let message = format!("the time {milliseconds} ms in its manifest is outside the calendar");
-        PortError::new(PortErrorKind::Corrupt, message)
-    })
 }
 
 /// Whether a registered repository is the one that is meant, and not a copy of it in another place.
@@ -204,13 +130,4 @@ fn registered_already(known: &Repository, project_id: ProjectId) -> ServiceError
         format!("the repository there is {}, which is registered already in another project", known.id)
     };
     ServiceError::Conflict { message, job_id: None }
-}
-
-fn bounded(mut unreadable: Vec<String>) -> Vec<String> {
-    if unreadable.len() > NAMED_MAX {
-        let more = unreadable.len() - NAMED_MAX;
-        unreadable.truncate(NAMED_MAX);
-        unreadable.push(format!("and {more} more"));
-    }
-    unreadable
 }

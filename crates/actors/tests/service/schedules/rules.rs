@@ -19,10 +19,7 @@ async fn switching_on_makes_a_backup_of_everything_at_once() {
                 (backup.creation_method, &backup.scope),
                 (CreationMethod::Auto, &BackupScope::Cluster)
             );
-            assert_eq!(
-                (backup.name.as_str(), backup.created_by.as_str()),
-                ("prod-20260921-141320", "schedule")
-            );
+            assert_eq!((backup.name.as_str(), backup.created_by.as_str()), ("prod_backup1", "schedule"));
             assert_eq!(backup.expires_at, Some(now + TimeDelta::days(3)));
 
             // It is on already: nothing is made, whatever else changes.

@@ -10,6 +10,7 @@ use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
 use milvault_domain::job::{Job, JobEvent, JobPhase, JobState};
 use milvault_domain::job_request::JobRequest;
+use milvault_domain::lease::Fence;
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{
     BackupFilter, Catalog, ClusterFilter, ClusterRemoval, FoundBackup, InsertJobOutcome, InsertOutcome,
@@ -23,12 +24,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 pub struct MemoryCatalog {
     pub gates: Arc<Gates>,
-    tables: Mutex<Tables>,
+    tables: Arc<Mutex<Tables>>,
+    /// What is checked before work on a job writes, in the view that such work has.
+    pub(super) fence: Option<Fence>,
 }
 
 impl MemoryCatalog {
     pub fn new(gates: Arc<Gates>) -> Self {
-        Self { gates, tables: Mutex::default() }
+        Self { gates, tables: Arc::default(), fence: None }
+    }
+
+    pub(super) fn with_fence(&self, fence: Fence) -> Self {
+        Self { gates: Arc::clone(&self.gates), tables: Arc::clone(&self.tables), fence: Some(fence) }
     }
 
     pub(super) fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -188,7 +195,7 @@ impl Catalog for MemoryCatalog {
         collections: &[RestoredCollection],
     ) -> PortResult<()> {
         self.gates.pass("save_restore_plan").await?;
-        self.tables().save_restore_plan(job_id, plan, collections)?;
+        self.fenced_tables()?.save_restore_plan(job_id, plan, collections)?;
         self.gates.pass("saved_restore_plan").await
     }
 
@@ -200,7 +207,7 @@ impl Catalog for MemoryCatalog {
     ) -> PortResult<()> {
         self.gates.pass("save_restored_collection").await?;
         {
-            let mut tables = self.tables();
+            let mut tables = self.fenced_tables()?;
             let collections = tables.plans.get_mut(&job_id).map(|(_, collections)| collections);
             let row = collections.and_then(|collections| collections.get_mut(position as usize));
             let row = row.ok_or_else(|| error(PortErrorKind::NotFound, "no such position"))?;
@@ -222,14 +229,14 @@ impl Catalog for MemoryCatalog {
         now: DateTime<Utc>,
     ) -> PortResult<Job> {
         self.gates.pass("complete_restore").await?;
-        let job = self.tables().complete_restore(job_id, warnings, progress, now)?;
+        let job = self.fenced_tables()?.complete_restore(job_id, warnings, progress, now)?;
         self.gates.pass("completed_restore").await?;
         Ok(job)
     }
 
     async fn save_compare_report(&self, job_id: JobId, report: &CompareReport) -> PortResult<()> {
         self.gates.pass("save_compare_report").await?;
-        self.tables().compare_reports.insert(job_id, report.clone());
+        self.fenced_tables()?.compare_reports.insert(job_id, report.clone());
         self.gates.pass("saved_compare_report").await
     }
 
@@ -240,7 +247,7 @@ impl Catalog for MemoryCatalog {
         now: DateTime<Utc>,
     ) -> PortResult<Job> {
         self.gates.pass("complete_compare").await?;
-        self.tables().complete_compare(job_id, progress, now)
+        self.fenced_tables()?.complete_compare(job_id, progress, now)
     }
 
     async fn compare_report(&self, job_id: JobId) -> PortResult<Option<CompareReport>> {
@@ -309,7 +316,7 @@ impl Catalog for MemoryCatalog {
         now: DateTime<Utc>,
     ) -> PortResult<Job> {
         self.gates.pass("transition_job").await?;
-        self.tables().transition(job_id, to, reason, now)
+        self.fenced_tables()?.transition(job_id, to, reason, now)
     }
 
     async fn save_progress(
@@ -320,7 +327,7 @@ impl Catalog for MemoryCatalog {
         now: DateTime<Utc>,
     ) -> PortResult<()> {
         self.gates.pass("save_progress").await?;
-        let mut tables = self.tables();
+        let mut tables = self.fenced_tables()?;
         let job =
             tables.jobs.get_mut(&job_id).ok_or_else(|| error(PortErrorKind::NotFound, "no such job"))?;
         job.progress = progress;
@@ -342,7 +349,7 @@ impl Catalog for MemoryCatalog {
     ) -> PortResult<(Backup, Job)> {
         self.gates.pass("complete_backup").await?;
         let pair = {
-            let mut tables = self.tables();
+            let mut tables = self.fenced_tables()?;
             if tables.jobs[&job_id].state != JobState::Successful {
                 tables.transition(job_id, JobState::Successful, None, now)?;
                 tables.jobs.get_mut(&job_id).unwrap().progress = progress;
@@ -351,6 +358,7 @@ impl Catalog for MemoryCatalog {
                 backup.completed_at = Some(now);
                 backup.facts = Some(facts.clone());
                 tables.contents.insert(backup_id, contents.clone());
+                tables.record_due_copy(job_id, now);
             }
             tables.pair(job_id)
         };
@@ -365,7 +373,7 @@ impl Catalog for MemoryCatalog {
         progress: Progress,
         now: DateTime<Utc>,
     ) -> PortResult<Job> {
-        let mut tables = self.tables();
+        let mut tables = self.fenced_tables()?;
         let failures = report.failure_count;
         let (to, reason) = if failures == 0 {
             (JobState::Successful, None)
@@ -387,7 +395,7 @@ impl Catalog for MemoryCatalog {
         let ruled = |backup: &Backup| {
             let in_service = matches!(tables.clusters.get(&backup.cluster_id), Some((_, false)));
             let scheduled = in_service && tables.schedules.schedules.contains_key(&backup.cluster_id);
-            scheduled && backup.creation_method == CreationMethod::Auto
+            scheduled && backup.creation_method == CreationMethod::Auto && backup.copied_from.is_none()
         };
         let over = tables.backups.values().filter(|backup| {
             backup.status == BackupStatus::Available

@@ -38,7 +38,9 @@ impl Tables {
 
     /// Whether nothing keeps the backup from ending.
     pub fn unbound(&self, backup_id: BackupId, now: DateTime<Utc>) -> bool {
-        self.needed_by(backup_id, &[JobType::Undo]).is_none() && self.held(backup_id, now).is_none()
+        self.needed_by(backup_id, &[JobType::Undo]).is_none()
+            && self.open_copy(backup_id).is_none()
+            && self.held(backup_id, now).is_none()
     }
 
     pub fn end_backup(&mut self, backup_id: BackupId, status: BackupStatus, now: DateTime<Utc>) {
@@ -58,7 +60,7 @@ impl LifecycleCatalog for MemoryCatalog {
                 other.id != backup_id
                     && other.cluster_id == backup.cluster_id
                     && other.name == *name
-                    && other.status != BackupStatus::Deleted
+                    && !matches!(other.status, BackupStatus::Deleted | BackupStatus::Failed)
             })
         };
         if backup.status == BackupStatus::Deleted || change.name.as_ref().is_some_and(taken) {
@@ -120,6 +122,9 @@ impl LifecycleCatalog for MemoryCatalog {
         if let Some(needed_by) = tables.needed_by(backup_id, &[JobType::Undo]) {
             return Ok(DeleteOutcome::InUse(needed_by.id));
         }
+        if let Some(copy) = tables.open_copy(backup_id) {
+            return Ok(DeleteOutcome::InUse(copy.id));
+        }
         if let Some(hold) = tables.held(backup_id, now) {
             return Ok(DeleteOutcome::Held(Box::new(hold.clone())));
         }
@@ -151,6 +156,7 @@ impl LifecycleCatalog for MemoryCatalog {
             creation_method: row.creation_method,
             created_at: row.created_at,
             expires_at: row.expires_at,
+            is_copy: row.copied_from.is_some(),
         });
         let holds = tables.lifecycle.holds.values();
         let holds = holds.filter(|hold| hold.cluster_id == cluster_id && hold.is_active_at(now)).cloned();
@@ -236,7 +242,7 @@ impl LifecycleCatalog for MemoryCatalog {
 
     async fn mark_swept(&self, backup_ids: &[BackupId], _: DateTime<Utc>) -> PortResult<()> {
         self.gates.pass("mark_swept").await?;
-        self.tables().lifecycle.swept.extend(backup_ids);
+        self.fenced_tables()?.lifecycle.swept.extend(backup_ids);
         Ok(())
     }
 }

@@ -9,13 +9,15 @@ use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::lifecycle::Tombstone;
 use milvault_domain::object::{Encoding, Location, ObjectId, StoredObject};
-use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, ObjectIndex};
+use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
 use milvault_domain::ports::{
-    AttachedRepository, BackupRepository, CheckFinding, Copier, PortError, PortErrorKind, PortResult,
-    SealReceipt, UnfinishedBackup, VerifyReport,
+    AttachedRepository, BackupRepository, CheckFinding, CheckOrder, Copier, PortError, PortErrorKind,
+    PortResult, SealReceipt, UnfinishedBackup, VerifyReport,
 };
 use milvault_domain::progress::{Progress, ProgressCounters};
-use std::collections::{HashMap, HashSet};
+use milvault_domain::recovery::BackupRecord;
+use milvault_domain::sweep::DataFile;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 /// Size of every manifest.
@@ -31,6 +33,8 @@ pub struct RepositoryState {
     /// How often each object was copied.
     pub copies: Mutex<HashMap<BinlogKey, usize>>,
     pub report: Mutex<VerifyReport>,
+    /// Checks that were made, with the files that each looked at.
+    pub checks: Mutex<Vec<(CheckOrder, Vec<DataFile>)>>,
     /// Bytes of the stored objects, as far as the source had any.
     pub contents: Mutex<HashMap<ObjectId, Vec<u8>>>,
     /// Objects whose bytes are no longer what was backed up.
@@ -39,6 +43,10 @@ pub struct RepositoryState {
     pub unreadable: Mutex<HashSet<BackupId>>,
     /// Tombstones of deleted backups.
     pub tombstones: Mutex<HashMap<BackupId, Tombstone>>,
+    /// Records beside manifests.
+    pub records: Mutex<HashMap<BackupId, BackupRecord>>,
+    /// Backups of catalogs, by name.
+    pub catalog_backups: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Markers of repositories, by place.
     pub marker: Mutex<HashMap<String, AttachedRepository>>,
 }
@@ -120,18 +128,26 @@ impl BackupRepository for FakeRepository {
         _: ClusterId,
         complete: &[BackupId],
         unfinished: &[BackupId],
-    ) -> PortResult<ObjectIndex> {
+        current: Option<&ManifestHeader>,
+    ) -> PortResult<Holdings> {
         self.gates.pass("load_index").await?;
         let sealed = self.state.sealed.lock().unwrap();
         let plans = self.state.unfinished.lock().unwrap();
         let stored = self.state.stored.lock().unwrap();
-        let of_complete = complete.iter().filter_map(|id| sealed.get(id)).flat_map(|(_, objects)| objects);
+        let mut holdings = Holdings::default();
+        for (header, objects) in complete.iter().filter_map(|id| sealed.get(id)) {
+            let settled = current.map(|current| holdings.settle(current, header)).unwrap_or_default();
+            for object in objects {
+                holdings.take(object.clone(), &settled);
+            }
+        }
         let of_unfinished = unfinished
             .iter()
             .filter_map(|id| plans.get(id))
             .flat_map(|unfinished| unfinished.plan.units.iter().flat_map(CopyUnit::objects))
             .filter_map(|planned| stored.get(&planned.id));
-        Ok(of_complete.chain(of_unfinished).cloned().collect())
+        holdings.index.extend(of_unfinished.cloned());
+        Ok(holdings)
     }
 
     async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {
@@ -206,7 +222,9 @@ impl Copier for FakeCopier {
         self.gates.pass("copy").await?;
         let there: Option<Vec<StoredObject>> = {
             let stored = self.state.stored.lock().unwrap();
-            unit.objects().iter().map(|object| stored.get(&object.id).cloned()).collect()
+            let damaged = self.state.damaged.lock().unwrap();
+            let sound = |id| stored.get(id).filter(|_| !damaged.contains(id)).cloned();
+            unit.objects().iter().map(|object| sound(&object.id)).collect()
         };
         if let Some(there) = there {
             progress.add_reused(there.len() as u64, unit.size_bytes());
@@ -228,6 +246,8 @@ impl Copier for FakeCopier {
             progress.add_object();
             *self.state.copies.lock().unwrap().entry(object.source.key).or_default() += 1;
             self.state.contents.lock().unwrap().insert(stored.id, content);
+            // What is written now is sound, though a real repository gives it another place.
+            self.state.damaged.lock().unwrap().remove(&stored.id);
             result.push(stored);
         }
         self.state.stored.lock().unwrap().extend(result.iter().map(|object| (object.id, object.clone())));

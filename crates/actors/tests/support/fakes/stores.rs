@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::ids::RepositoryId;
 use milvault_domain::milvus::Cut;
-use milvault_domain::object::{Fingerprint, SourceObject};
+use milvault_domain::object::{Fingerprint, SourceObject, StoredObject};
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, PortError, PortErrorKind,
     PortResult, SourceStore, Stager, Stores,
@@ -29,9 +29,21 @@ pub struct FakeStores {
     /// Storages with real rows.
     pub disks: Arc<Disks>,
     pub repository: Arc<RepositoryState>,
+    /// Repositories that have a place of their own; all others share [`FakeStores::repository`].
+    pub others: Mutex<HashMap<RepositoryId, Arc<RepositoryState>>>,
 }
 
 impl FakeStores {
+    /// Gives a repository a place of its own.
+    pub fn separate(&self, id: RepositoryId) -> Arc<RepositoryState> {
+        Arc::clone(self.others.lock().unwrap().entry(id).or_default())
+    }
+
+    fn state(&self, id: RepositoryId) -> Arc<RepositoryState> {
+        let other = self.others.lock().unwrap().get(&id).cloned();
+        other.unwrap_or_else(|| Arc::clone(&self.repository))
+    }
+
     /// Puts the files of a cut into the source: two fields with one log per segment.
     pub fn fill_source(&self, cut: &Cut) {
         let mut source = self.source.lock().unwrap();
@@ -70,6 +82,7 @@ impl FakeStores {
 pub enum SourceFiles {
     OnDisk { disks: Arc<Disks>, name: String },
     WithoutContent(HashMap<BinlogKey, SourceObject>),
+    InRepository(Arc<RepositoryState>),
 }
 
 impl SourceFiles {
@@ -79,6 +92,9 @@ impl SourceFiles {
                 disks.edit(name, |disk| disk.binlogs.values().map(|file| file.object.clone()).collect())
             }
             Self::WithoutContent(objects) => objects.values().cloned().collect(),
+            Self::InRepository(state) => {
+                state.stored.lock().unwrap().values().map(|object| object.source.clone()).collect()
+            }
         }
     }
 
@@ -89,6 +105,15 @@ impl SourceFiles {
                 disks.edit(name, |disk| disk.binlogs.get(key).map(|file| file.content.clone()))
             }
             Self::WithoutContent(objects) => objects.contains_key(key).then(Vec::new),
+            Self::InRepository(state) => {
+                let stored =
+                    state.stored.lock().unwrap().values().find(|object| object.source.key == *key).cloned();
+                let Some(stored) = stored else {
+                    let message = format!("the copy of {key} is damaged: the file does not exist");
+                    return Err(PortError::new(PortErrorKind::Corrupt, message));
+                };
+                return state.read(&stored);
+            }
         };
         content.ok_or_else(|| PortError::new(PortErrorKind::NotFound, format!("{key} does not exist")))
     }
@@ -159,25 +184,36 @@ impl Stores for FakeStores {
         _: StoreCapabilities,
     ) -> PortResult<Arc<dyn BackupRepository>> {
         self.gates.pass("open_repository").await?;
-        Ok(Arc::new(FakeRepository {
-            id,
-            gates: Arc::clone(&self.gates),
-            state: Arc::clone(&self.repository),
-        }))
+        Ok(Arc::new(FakeRepository { id, gates: Arc::clone(&self.gates), state: self.state(id) }))
     }
 
     async fn open_copier(
         &self,
         source: &StorageConfig,
         layout: &SourceLayout,
-        _: Arc<dyn BackupRepository>,
+        repository: Arc<dyn BackupRepository>,
         _: Option<u64>,
     ) -> PortResult<Arc<dyn Copier>> {
         self.gates.pass("open_copier").await?;
         Ok(Arc::new(FakeCopier {
             gates: Arc::clone(&self.gates),
             source: self.files(source, layout),
-            state: Arc::clone(&self.repository),
+            state: self.state(repository.id()),
+        }))
+    }
+
+    async fn open_backup_copier(
+        &self,
+        source: Arc<dyn BackupRepository>,
+        _: &[StoredObject],
+        repository: Arc<dyn BackupRepository>,
+        _: Option<u64>,
+    ) -> PortResult<Arc<dyn Copier>> {
+        self.gates.pass("open_backup_copier").await?;
+        Ok(Arc::new(FakeCopier {
+            gates: Arc::clone(&self.gates),
+            source: SourceFiles::InRepository(self.state(source.id())),
+            state: self.state(repository.id()),
         }))
     }
 }
@@ -198,6 +234,16 @@ impl SourceStore for FakeSource {
         let wanted =
             |key: &BinlogKey| key.collection_id == collection_id && segment_ids.contains(&key.segment_id);
         Ok(self.files.list().into_iter().filter(|object| wanted(&object.key)).collect())
+    }
+
+    async fn list_delta_logs(
+        &self,
+        collection_id: i64,
+        segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>> {
+        let mut logs = self.list_binlogs(collection_id, segment_ids).await?;
+        logs.retain(|object| object.key.kind == BinlogKind::Delta);
+        Ok(logs)
     }
 
     async fn read_binlog(&self, key: &BinlogKey) -> PortResult<Vec<u8>> {

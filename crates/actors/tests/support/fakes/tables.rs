@@ -1,5 +1,7 @@
 //! The rows of the fake catalog, and the rules about them.
 
+use super::checks::CheckTables;
+use super::leases::LeaseTables;
 use super::lifecycle::LifecycleTables;
 use super::schedules::ScheduleTables;
 use chrono::{DateTime, Utc};
@@ -9,9 +11,10 @@ use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
 use milvault_domain::job::{Job, JobEvent, JobState, JobType};
 use milvault_domain::job_request::JobRequest;
 use milvault_domain::milvus::Cut;
+use milvault_domain::names::default_backup_name;
 use milvault_domain::ports::{
-    BackupWithJob, FoundBackup, Idempotency, InsertJobOutcome, InsertOutcome, NewBackup, NewJob, PortError,
-    PortErrorKind, PortResult, VerifyReport,
+    BackupWithJob, DueCopy, FoundBackup, Idempotency, InsertJobOutcome, InsertOutcome, NewBackup, NewJob,
+    PortError, PortErrorKind, PortResult, VerifyReport,
 };
 use milvault_domain::progress::Progress;
 use milvault_domain::repository::Repository;
@@ -21,6 +24,8 @@ use std::collections::{BTreeMap, HashMap};
 
 #[derive(Default)]
 pub struct Tables {
+    pub checks: CheckTables,
+    pub leases: LeaseTables,
     pub lifecycle: LifecycleTables,
     pub clusters: BTreeMap<ClusterId, (Cluster, bool)>,
     pub repositories: BTreeMap<RepositoryId, Repository>,
@@ -35,6 +40,7 @@ pub struct Tables {
     pub restore_warnings: HashMap<JobId, Vec<String>>,
     pub compare_reports: HashMap<JobId, CompareReport>,
     pub schedules: ScheduleTables,
+    pub due_copies: BTreeMap<BackupId, DueCopy>,
 }
 
 pub fn error(kind: PortErrorKind, message: &str) -> PortError {
@@ -106,9 +112,22 @@ impl Tables {
         {
             return Ok(InsertOutcome::Busy(running));
         }
+        let mut backup = new.backup.clone();
+        if backup.name.is_empty() {
+            let number = self.backups.values().filter(|known| known.cluster_id == cluster_id).count() + 1;
+            backup.name = default_backup_name(&backup.cluster_name, number as u64);
+        }
+        let has_name = |known: &&Backup| {
+            known.cluster_id == cluster_id
+                && known.name == backup.name
+                && !matches!(known.status, BackupStatus::Deleted | BackupStatus::Failed)
+        };
+        if let Some(other) = self.backups.values().find(has_name) {
+            return Ok(InsertOutcome::NameTaken(other.id));
+        }
         self.keep_key(&new.job, new.idempotency.as_ref());
         self.requests.extend(new.request.clone().map(|request| (new.job.id, request)));
-        self.backups.insert(new.backup.id, new.backup.clone());
+        self.backups.insert(backup.id, backup);
         self.jobs.insert(new.job.id, new.job.clone());
         Ok(InsertOutcome::Created)
     }
@@ -119,13 +138,13 @@ impl Tables {
     }
 
     /// The job of an earlier request with this key, and whether that asked for the same.
-    fn known(&self, cluster_id: ClusterId, idempotency: Option<&Idempotency>) -> Option<(bool, JobId)> {
+    pub fn known(&self, cluster_id: ClusterId, idempotency: Option<&Idempotency>) -> Option<(bool, JobId)> {
         let idempotency = idempotency?;
         let (hash, job_id) = self.keys.get(&(cluster_id, idempotency.key.clone()))?;
         Some((*hash == idempotency.request_hash, *job_id))
     }
 
-    fn keep_key(&mut self, job: &Job, idempotency: Option<&Idempotency>) {
+    pub fn keep_key(&mut self, job: &Job, idempotency: Option<&Idempotency>) {
         if let Some(idempotency) = idempotency {
             let entry = (idempotency.request_hash, job.id);
             self.keys.insert((job.cluster_id, idempotency.key.clone()), entry);
@@ -230,11 +249,12 @@ impl Tables {
 
     pub fn insert_found_backups(&mut self, found: &[FoundBackup]) -> u32 {
         let mut added = 0;
-        for FoundBackup { backup, contents } in found {
+        for FoundBackup { backup, contents, holds, .. } in found {
             assert_eq!(backup.status, BackupStatus::Available);
             if let Entry::Vacant(row) = self.backups.entry(backup.id) {
                 row.insert(backup.clone());
                 self.contents.insert(backup.id, contents.clone());
+                self.lifecycle.holds.extend(holds.iter().map(|hold| (hold.id, hold.clone())));
                 added += 1;
             }
         }

@@ -9,8 +9,7 @@ use super::stager::IMPORT_ROOT;
 use async_trait::async_trait;
 use milvault_domain::backup::{BackupScope, CollectionName};
 use milvault_domain::milvus::{
-    AccessControl, Cut, DatabaseCut, IndexDescription, LoadState, Property, ServerInfo,
-    TIME_TO_LIVE_PROPERTY,
+    AccessControl, Cut, DatabaseCut, IndexDescription, LoadState, Property, ServerInfo, TIME_TO_LIVE_PROPERTY,
 };
 use milvault_domain::ports::{
     CollectionInventory, CreatedCollection, DatabaseInventory, ImportProgress, ImportRequest, ImportState,

@@ -2,8 +2,8 @@
 
 use super::super::FormatError;
 use super::collection::{CollectionV1, PropertiesV1, properties_from_v1, properties_to_v1};
-use crate::backup::{BackupScope, CollectionName, CreationMethod, ManifestHeader};
-use crate::ids::{BackupId, ClusterId, ProjectId};
+use crate::backup::{BackupScope, CollectionName, CopyOrigin, CreationMethod, ManifestHeader};
+use crate::ids::{BackupId, ClusterId, ProjectId, RepositoryId};
 use crate::milvus::{
     AccessControl, Capabilities, Cut, DatabaseCut, Grant, RoleDescription, ServerInfo, TimestampUnit,
 };
@@ -25,6 +25,7 @@ pub(in super::super) struct HeaderV1 {
     created_at_ms: i64,
     expires_at_ms: Option<i64>,
     source_url: String,
+    copied_from: Option<CopyOriginV1>,
     cut_at_ms: i64,
     server_version: String,
     capabilities: CapabilitiesV1,
@@ -32,6 +33,12 @@ pub(in super::super) struct HeaderV1 {
     databases: Vec<DatabaseV1>,
     /// Collection frames that follow.
     pub(in super::super) collection_count: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct CopyOriginV1 {
+    backup_id: [u8; 16],
+    repository_id: [u8; 16],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +114,10 @@ impl HeaderV1 {
             created_at_ms: header.created_at_ms,
             expires_at_ms: header.expires_at_ms,
             source_url: header.source_url.clone(),
+            copied_from: header.copied_from.map(|origin| CopyOriginV1 {
+                backup_id: origin.backup_id.as_uuid().into_bytes(),
+                repository_id: origin.repository_id.as_uuid().into_bytes(),
+            }),
             cut_at_ms: cut.cut_at_ms,
             server_version: cut.server.version.clone(),
             capabilities: CapabilitiesV1 {
@@ -172,6 +183,10 @@ impl HeaderV1 {
             created_at_ms: self.created_at_ms,
             expires_at_ms: self.expires_at_ms,
             source_url: self.source_url,
+            copied_from: self.copied_from.map(|origin| CopyOrigin {
+                backup_id: BackupId::from_uuid(Uuid::from_bytes(origin.backup_id)),
+                repository_id: RepositoryId::from_uuid(Uuid::from_bytes(origin.repository_id)),
+            }),
             cut: Cut {
                 cut_at_ms: self.cut_at_ms,
                 server: ServerInfo { version: self.server_version, capabilities: self.capabilities.into() },

@@ -9,7 +9,7 @@ use milvault_domain::audit as domain;
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "domain::AuditActorKind")]
 pub(crate) enum AuditActorKind {
-    /// A person, by a personal API key.
+    /// A person, by a personal API key or a session.
     User,
     /// A service API key.
     ApiKey,
@@ -40,14 +40,14 @@ pub(crate) struct AuditActor {
     id: Option<ID>,
     /// Name.
     name: String,
-    /// The key that was presented.
+    /// The key that was presented; null for a session.
     api_key_id: Option<ID>,
 }
 
 /// What something was done to.
 #[derive(SimpleObject)]
 pub(crate) struct AuditTarget {
-    /// `backup`, `job`, `cluster`, `repository`, `hold`, `user`, `apiKey`, `customRole` or `project`.
+    /// `backup`, `job`, `cluster`, `repository`, `hold`, `user`, `apiKey`, `session`, `customRole` or `project`.
     kind: String,
     /// Its id.
     id: ID,
@@ -74,7 +74,8 @@ pub(crate) struct AuditEntry {
     project_id: Option<ID>,
     /// Who.
     actor: AuditActor,
-    /// Name of the mutation; `authenticate`; `startScheduledBackup`, `expireBackup` or `pruneJobs` of the server itself.
+    /// Name of the mutation; `authenticate`; of the server itself `startScheduledBackup`, `startScheduledCopy`,
+    /// `startScheduledVerify`, `startScheduledDrill`, `startSweep`, `expireBackup` or `pruneJobs`.
     action: String,
     /// To what, when that is known.
     target: Option<AuditTarget>,

@@ -1,13 +1,15 @@
 //! Backups.
 
+use super::checks::BackupVerification;
 use super::cluster::Cluster;
 use super::contents::{AccessControl, BackupDatabase};
+use super::copies::BackupOrigin;
 use super::job::Job;
 use super::lifecycle::{BackupHold, BackupStorage};
 use super::repository::Repository;
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
-use crate::graphql::backend::{ContentsOf, MakerOf};
+use crate::graphql::backend::{ContentsOf, MakerOf, VerificationOf};
 use crate::graphql::page::{self, NameConnection};
 use crate::graphql::scalar::{Bytes, Int64, print_id};
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, SimpleObject};
@@ -88,6 +90,8 @@ pub(crate) struct Backup {
     completed_at: Option<DateTime<Utc>>,
     /// When it ends by itself; null is never.
     expires_at: Option<DateTime<Utc>>,
+    /// What it was copied from; null for a backup that was made of the cluster itself.
+    copied_from: Option<BackupOrigin>,
     #[graphql(flatten)]
     facts: BackupFacts,
     #[graphql(skip)]
@@ -187,6 +191,27 @@ impl Backup {
         Ok(holds.into_iter().map(|hold| BackupHold::at(hold, now)).collect())
     }
 
+    /// Its copies in other repositories that are not deleted, newest first, at most 100.
+    #[graphql(complexity = "100 + 10 * child_complexity")]
+    async fn copies(&self, context: &Context<'_>) -> Result<Vec<Self>, GatewayError> {
+        let copies = context.backend()?.catalog.copies(self.keys.own).await?;
+        let caller = context.caller()?;
+        Ok(copies.into_iter().filter_map(|copy| caller.visible(Some(copy))).map(Into::into).collect())
+    }
+
+    /// What verifies have found about it so far.
+    async fn verification(&self, context: &Context<'_>) -> Result<BackupVerification, GatewayError> {
+        let found = context.backend()?.records.load_one(VerificationOf(self.keys.own)).await?;
+        Ok(found.unwrap_or_default().into())
+    }
+
+    /// The newest drill of it; null when there was none, or it is too long ago.
+    async fn last_drill(&self, context: &Context<'_>) -> Result<Option<Job>, GatewayError> {
+        let backend = context.backend()?;
+        let found = backend.catalog.last_drill(self.keys.own).await?;
+        Ok(context.caller()?.visible(found).map(|record| Job::now(record, backend)))
+    }
+
     /// What it takes up in its repository; null unless it is available. Reads the manifests of all backups of its cluster
     /// there, so it is worked out only where it is asked for.
     #[graphql(complexity = "5_000 + child_complexity")]
@@ -243,6 +268,7 @@ impl From<domain::Backup> for Backup {
             created_at: record.created_at,
             completed_at: record.completed_at,
             expires_at: record.expires_at,
+            copied_from: record.copied_from.map(Into::into),
             facts: record.facts.map(Into::into).unwrap_or_default(),
         }
     }

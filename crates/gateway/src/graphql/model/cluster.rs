@@ -1,5 +1,7 @@
 //! Clusters.
 
+use super::checks::DrillPolicy;
+use super::leases::{ClusterLease, LeaseOn};
 use super::repository::Repository;
 use super::schedules::BackupPolicy;
 use super::secret::SecretView;
@@ -23,6 +25,9 @@ pub(crate) struct Cluster {
     project_id: ID,
     /// Name, unique in the project.
     name: String,
+    /// Whether it is known from its backups alone: until `updateCluster` gives its address and its storage, it can
+    /// neither be backed up nor be restored to.
+    needs_registration: bool,
     /// `http://host:port` or `https://host:port` of Milvus.
     uri: String,
     /// How to authenticate at Milvus.
@@ -55,6 +60,17 @@ impl Cluster {
     async fn backup_policy(&self, context: &Context<'_>) -> Result<Option<BackupPolicy>, GatewayError> {
         let found = context.backend()?.records.load_one(ScheduleOf(self.key)).await?;
         Ok(found.map(Into::into))
+    }
+
+    /// When its backups are restored for proof; null when nobody has said so.
+    async fn drill_policy(&self, context: &Context<'_>) -> Result<Option<DrillPolicy>, GatewayError> {
+        let found = context.backend()?.catalog.drill_schedule(self.key).await?;
+        Ok(found.map(Into::into))
+    }
+
+    /// The server that works on its jobs; null when there is nothing to do.
+    async fn lease(&self, context: &Context<'_>) -> Result<Option<ClusterLease>, GatewayError> {
+        Ok(context.backend()?.records.load_one(LeaseOn(self.key)).await?)
     }
 
     /// Repository that its backups go to; null when the caller may not see it.
@@ -104,9 +120,11 @@ impl From<&MilvusAuth> for MilvusAuthentication {
 
 impl From<domain::Cluster> for Cluster {
     fn from(record: domain::Cluster) -> Self {
+        let needs_registration = record.needs_registration();
         Self {
             id: print_id(record.id),
             project_id: print_id(record.project_id),
+            needs_registration,
             name: record.name,
             uri: record.endpoint.uri,
             authentication: (&record.endpoint.auth).into(),

@@ -1,6 +1,7 @@
 //! Jobs.
 
 use super::backup::Backup;
+use super::checks::DrillLeftovers;
 use super::cluster::Cluster;
 use super::compare::CompareReport;
 use super::restore::Restore;
@@ -35,6 +36,8 @@ pub(crate) enum JobType {
     Compare,
     /// Takes over a backup that milvus-backup made.
     Adopt,
+    /// Copies a backup to another repository.
+    Copy,
     /// Buries a backup that was deleted by hand.
     Delete,
     /// Removes what only deleted and failed backups of a cluster refer to.
@@ -231,6 +234,14 @@ impl Job {
         let Some(subject) = subject else { return Ok(None) };
         let found = backend.records.load_one(subject).await?;
         Ok(context.caller()?.visible(found).map(|record| Self::now(record, backend)))
+    }
+
+    /// What a drill could not remove at its target when it ended, and what is done about it; null when nothing is left.
+    async fn leftovers(&self, context: &Context<'_>) -> Result<Option<DrillLeftovers>, GatewayError> {
+        if self.kind != JobType::Drill {
+            return Ok(None);
+        }
+        Ok(context.backend()?.catalog.leftovers(self.keys.job_id).await?.map(Into::into))
     }
 
     /// What a comparison of restored rows with their backup found: of a `COMPARE`, or of a `DRILL`. Null for other jobs

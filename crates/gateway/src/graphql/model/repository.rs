@@ -1,13 +1,18 @@
 //! Repositories.
 
+use super::checks::VerifyPolicy;
 use super::storage::Storage;
+use crate::error::GatewayError;
+use crate::graphql::access::ContextExt;
 use crate::graphql::scalar::print_id;
-use async_graphql::{ID, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, SimpleObject};
 use chrono::{DateTime, Utc};
+use milvault_domain::ids;
 use milvault_domain::repository as domain;
 
 /// A place where backups live.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub(crate) struct Repository {
     /// Identity, `rep_...`.
     pub(crate) id: ID,
@@ -21,6 +26,17 @@ pub(crate) struct Repository {
     capabilities: StoreCapabilities,
     /// When it was registered.
     created_at: DateTime<Utc>,
+    #[graphql(skip)]
+    key: ids::RepositoryId,
+}
+
+#[ComplexObject]
+impl Repository {
+    /// When shares of it are verified; null when nobody has said so.
+    async fn verify_policy(&self, context: &Context<'_>) -> Result<Option<VerifyPolicy>, GatewayError> {
+        let found = context.backend()?.catalog.verify_schedule(self.key).await?;
+        Ok(found.map(Into::into))
+    }
 }
 
 /// What a store was found to do. Speed rests on it, correctness does not.
@@ -38,6 +54,7 @@ impl From<domain::Repository> for Repository {
     fn from(record: domain::Repository) -> Self {
         Self {
             id: print_id(record.id),
+            key: record.id,
             project_id: print_id(record.project_id),
             storage: (&record.storage).into(),
             capabilities: StoreCapabilities {

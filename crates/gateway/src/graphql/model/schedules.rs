@@ -1,5 +1,6 @@
 //! Policies of automatic backups.
 
+use super::copies::BackupCopyPolicy;
 use super::job::Job;
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
@@ -29,6 +30,8 @@ pub(crate) struct BackupPolicy {
     retention_days: u32,
     /// Backups that stay beyond that.
     keep: BackupKeepRules,
+    /// A second repository that each backup is copied to; null for none.
+    copy: Option<BackupCopyPolicy>,
     /// The start that a backup was last made for.
     last_run_at: Option<DateTime<Utc>>,
     /// The start that was last skipped.
@@ -147,6 +150,7 @@ impl From<ClusterSchedule> for BackupPolicy {
             time_zone: policy.time_zone.to_string(),
             retention_days: policy.retention_days,
             keep: policy.keep.into(),
+            copy: policy.copy.map(Into::into),
             last_run_at: schedule.last_started,
             last_skipped: schedule.last_skipped.as_ref().map(Into::into),
             schedule,

@@ -4,7 +4,7 @@ use super::identity::Project;
 use crate::auth::Caller;
 use crate::graphql::scalar::print_id;
 use async_graphql::{Enum, ID, SimpleObject};
-use milvault_domain::access::{Role as DomainRole, RoleGrant as DomainGrant};
+use milvault_domain::access::{Credential, Role as DomainRole, RoleGrant as DomainGrant};
 
 /// A role, in an organization or in one project.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +37,25 @@ pub(crate) struct RoleGrant {
     project_id: Option<ID>,
 }
 
+/// How a caller has proven who he is.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignedInBy {
+    /// By an API key.
+    ApiKey,
+    /// By a session: he signed in by the identity provider.
+    Session,
+}
+
 /// Who is asking.
 #[derive(SimpleObject)]
 pub(crate) struct Viewer {
-    /// The API key that came with the request (its record, not its secret).
-    api_key_id: ID,
-    /// The user whose personal key it is; null for a service key.
+    /// How the caller has proven who he is.
+    signed_in_by: SignedInBy,
+    /// The API key that came with the request (its record, not its secret); null for a session.
+    api_key_id: Option<ID>,
+    /// The session that came with the request; null for an API key.
+    session_id: Option<ID>,
+    /// The user whose personal key or session it is; null for a service key.
     user_id: Option<ID>,
     /// Name of the user, or of the service key; it stands in `createdBy`.
     name: String,
@@ -61,7 +74,12 @@ impl Viewer {
         let principal = &caller.principal;
         let projects = caller.visible_projects();
         Self {
-            api_key_id: print_id(principal.api_key_id),
+            signed_in_by: match principal.credential {
+                Credential::ApiKey(_) => SignedInBy::ApiKey,
+                Credential::Session(_) => SignedInBy::Session,
+            },
+            api_key_id: principal.credential.api_key_id().map(print_id),
+            session_id: principal.credential.session_id().map(print_id),
             user_id: principal.user_id.map(print_id),
             name: principal.name.clone(),
             organization_id: print_id(principal.organization_id),

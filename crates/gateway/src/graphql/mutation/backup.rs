@@ -24,7 +24,8 @@ pub(crate) struct CreateBackupInput {
     cluster_id: ID,
     /// Of what part of it; absent for the whole cluster.
     scope: Option<BackupScopeInput>,
-    /// Name, 1 to 64 characters; absent for one made of the cluster's name and the time.
+    /// Name, 1 to 64 characters; unique among the backups of the
+    /// cluster that are being made or available; absent for `<cluster>_backup<number>`.
     name: Option<String>,
     /// Description, at most 1,024 characters.
     description: Option<String>,
@@ -60,6 +61,9 @@ pub(crate) struct VerifyBackupInput {
     backup_id: ID,
     /// How thoroughly.
     level: VerifyLevel,
+    /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
+    /// same job instead of another, and another request with it `CONFLICT`.
+    idempotency_key: Option<String>,
 }
 
 /// A check that was asked for.
@@ -80,6 +84,9 @@ pub(crate) struct AdoptBackupInput {
     directory: String,
     /// Name, 1 to 64 characters; absent for the directory's.
     name: Option<String>,
+    /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
+    /// same job instead of another, and another request with it `CONFLICT`.
+    idempotency_key: Option<String>,
 }
 
 /// A backup that is being taken over, with the job that does it.
@@ -153,7 +160,7 @@ impl BackupMutation {
             created_by: caller.principal.name.clone(),
         };
         access::backup(context, Action::ManageBackups, request.backup_id).await?;
-        let job = backend.service.request_verify(request).await?;
+        let job = backend.service.keyed(input.idempotency_key).request_verify(request).await?;
         Ok(VerifyBackupPayload { job: Job::now(job, backend) })
     }
 
@@ -175,7 +182,7 @@ impl BackupMutation {
             name: input.name,
             created_by: caller.principal.name.clone(),
         };
-        let made = backend.service.adopt_backup(request).await?;
+        let made = backend.service.keyed(input.idempotency_key).adopt_backup(request).await?;
         Ok(AdoptBackupPayload { backup: made.backup.into(), job: Job::now(made.job, backend) })
     }
 }

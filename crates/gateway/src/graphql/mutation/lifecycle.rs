@@ -23,7 +23,7 @@ pub(crate) struct LifecycleMutation;
 pub(crate) struct UpdateBackupInput {
     /// Which backup; it must not be deleted.
     backup_id: ID,
-    /// New name, 1 to 64 characters, unique among the backups of the cluster that are not deleted.
+    /// New name, 1 to 64 characters, unique among the backups of the cluster that are being made or available.
     name: Option<String>,
     /// New description, at most 1,024 characters.
     description: Option<String>,

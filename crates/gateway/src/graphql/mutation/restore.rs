@@ -20,6 +20,9 @@ pub(crate) struct RestoreMutation;
 pub(crate) struct ResumeRestoreInput {
     /// The restore; it has failed or was canceled.
     job_id: ID,
+    /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
+    /// same job instead of another, and another request with it `CONFLICT`.
+    idempotency_key: Option<String>,
 }
 
 /// A restore whose collections are to be removed again.
@@ -27,6 +30,9 @@ pub(crate) struct ResumeRestoreInput {
 pub(crate) struct UndoRestoreInput {
     /// The restore; it has ended.
     job_id: ID,
+    /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
+    /// same job instead of another, and another request with it `CONFLICT`.
+    idempotency_key: Option<String>,
 }
 
 /// A comparison of a restore's collections with their backup.
@@ -34,6 +40,9 @@ pub(crate) struct UndoRestoreInput {
 pub(crate) struct VerifyRestoreInput {
     /// The restore; it has ended.
     job_id: ID,
+    /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
+    /// same job instead of another, and another request with it `CONFLICT`.
+    idempotency_key: Option<String>,
     /// How thoroughly.
     #[graphql(default_with = "CompareDepth::Keys")]
     depth: CompareDepth,
@@ -48,6 +57,9 @@ pub(crate) struct DrillBackupInput {
     target_cluster_id: ID,
     /// What of the backup, at most 10,000 entries; absent for everything.
     items: Option<Vec<RestoreItemInput>>,
+    /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
+    /// same job instead of another, and another request with it `CONFLICT`.
+    idempotency_key: Option<String>,
     /// How thoroughly to compare.
     #[graphql(default_with = "CompareDepth::Keys")]
     depth: CompareDepth,
@@ -116,7 +128,11 @@ impl RestoreMutation {
         let (caller, backend) = (context.caller()?, context.backend()?);
         let job_id: JobId = parse_id("jobId", &input.job_id)?;
         permit_restore_of(context, job_id).await?;
-        let job = backend.service.resume_restore(job_id, caller.principal.name.clone()).await?;
+        let job = backend
+            .service
+            .keyed(input.idempotency_key)
+            .resume_restore(job_id, caller.principal.name.clone())
+            .await?;
         Ok(ResumeRestorePayload { job: Job::now(job, backend) })
     }
 
@@ -131,7 +147,11 @@ impl RestoreMutation {
         let job_id: JobId = parse_id("jobId", &input.job_id)?;
         // The backup is not needed, and may be gone.
         access::job(context, Action::ManageBackups, job_id).await?;
-        let job = backend.service.undo_restore(job_id, caller.principal.name.clone()).await?;
+        let job = backend
+            .service
+            .keyed(input.idempotency_key)
+            .undo_restore(job_id, caller.principal.name.clone())
+            .await?;
         Ok(UndoRestorePayload { job: Job::now(job, backend) })
     }
 
@@ -146,7 +166,11 @@ impl RestoreMutation {
         let job_id: JobId = parse_id("jobId", &input.job_id)?;
         permit_restore_of(context, job_id).await?;
         let created_by = caller.principal.name.clone();
-        let job = backend.service.request_compare(job_id, input.depth.into(), created_by).await?;
+        let job = backend
+            .service
+            .keyed(input.idempotency_key)
+            .request_compare(job_id, input.depth.into(), created_by)
+            .await?;
         Ok(VerifyRestorePayload { job: Job::now(job, backend) })
     }
 
@@ -166,7 +190,7 @@ impl RestoreMutation {
             created_by: caller.principal.name.clone(),
         };
         permit_restore(context, request.backup_id, request.target_cluster_id).await?;
-        let job = backend.service.request_drill(request).await?;
+        let job = backend.service.keyed(input.idempotency_key).request_drill(request).await?;
         Ok(DrillBackupPayload { job: Job::now(job, backend) })
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct RetryMutation;
 pub(crate) struct RetryJobInput {
     /// Which job: a `BACKUP` or `VERIFY` that failed or was canceled.
     job_id: ID,
+    /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
+    /// same job instead of another, and another request with it `CONFLICT`.
+    idempotency_key: Option<String>,
 }
 
 /// A job that does another one again.
@@ -40,7 +43,11 @@ impl RetryMutation {
         let backend = context.backend()?;
         let job_id: JobId = parse_id("jobId", &input.job_id)?;
         access::job(context, Action::ManageBackups, job_id).await?;
-        let job = backend.service.retry_job(job_id, caller.principal.name.clone()).await?;
+        let job = backend
+            .service
+            .keyed(input.idempotency_key)
+            .retry_job(job_id, caller.principal.name.clone())
+            .await?;
         Ok(RetryJobPayload { job: Job::now(job, backend) })
     }
 }

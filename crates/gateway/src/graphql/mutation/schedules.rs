@@ -3,10 +3,11 @@
 use super::not_negative;
 use crate::error::GatewayError;
 use crate::graphql::access::{self, ContextExt};
+use crate::graphql::model::copies::BackupCopyPolicyInput;
 use crate::graphql::model::job::Job;
 use crate::graphql::model::schedules::{BackupKeepRulesInput, BackupPolicy, start_time, weekday};
 use crate::graphql::scalar::parse_id;
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use milvault_actors::PolicyChange;
 use milvault_domain::access::Action;
 use milvault_domain::schedule::{TimeZone, UnknownTimeZone};
@@ -36,6 +37,8 @@ pub(crate) struct SetBackupPolicyInput {
     retention_days: Option<i32>,
     /// Backups that stay beyond that.
     keep: Option<BackupKeepRulesInput>,
+    /// A second repository that each backup is copied to; null for none any more.
+    copy: MaybeUndefined<BackupCopyPolicyInput>,
 }
 
 /// A policy that was changed.
@@ -69,6 +72,11 @@ impl SetBackupPolicyInput {
                 .map_err(|error: UnknownTimeZone| GatewayError::bad_field("timeZone", error.to_string()))?,
             retention_days: not_negative("retentionDays", self.retention_days)?,
             keep: self.keep.map(Into::into),
+            copy: match self.copy {
+                MaybeUndefined::Undefined => None,
+                MaybeUndefined::Null => Some(None),
+                MaybeUndefined::Value(copy) => Some(Some(copy.check()?)),
+            },
         })
     }
 }

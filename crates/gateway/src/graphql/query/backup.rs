@@ -4,6 +4,7 @@ use super::{check_search, empty_page, listed_projects};
 use crate::error::GatewayError;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::backup::{Backup, BackupStatus, BackupType, CreationMethod};
+use crate::graphql::model::checks::VerificationState;
 use crate::graphql::page::{self, ListConnection};
 use crate::graphql::scalar::parse_id;
 use async_graphql::{Context, ID, InputObject, Object};
@@ -32,6 +33,8 @@ pub(crate) struct BackupFilterInput {
     backup_type: Option<BackupType>,
     /// Only made this way.
     creation_method: Option<CreationMethod>,
+    /// Only of which verifies have found this.
+    verification: Option<VerificationState>,
     /// Only asked for at this time or later.
     created_from: Option<DateTime<Utc>>,
     /// Only asked for before this time.
@@ -50,6 +53,7 @@ impl BackupFilterInput {
             status: self.status.map(Into::into),
             backup_type: self.backup_type.map(Into::into),
             creation_method: self.creation_method.map(Into::into),
+            verification: self.verification.map(Into::into),
             created_from: self.created_from,
             created_before: self.created_before,
             name_contains: self.name_contains,

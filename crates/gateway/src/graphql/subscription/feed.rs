@@ -10,13 +10,16 @@ use futures::stream;
 use milvault_actors::JobChange;
 use milvault_domain::ids::{ClusterId, JobId, ProjectId};
 use milvault_domain::job as domain;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// What a stream gives.
 type Event = Result<Job, GatewayError>;
+
+/// Jobs whose end is remembered, so that it is given once: other servers' news may come in twice.
+const ENDED_LATELY_MAX: usize = 256;
 
 fn stopping() -> GatewayError {
     GatewayError::Unavailable { message: String::from("the server is stopping; subscribe again later") }
@@ -105,8 +108,11 @@ pub(super) struct ClusterFeed {
     project_id: Option<ProjectId>,
     /// Jobs to give next, each once.
     waiting: VecDeque<JobId>,
-    /// Jobs given that had not ended: if news are missed, these are looked at again. As many as jobs are open.
-    open: BTreeSet<JobId>,
+    /// Jobs given that had not ended, as they were: if news are missed, these are looked at again. As many as jobs are
+    /// open.
+    open: BTreeMap<JobId, Job>,
+    /// Jobs whose end was given last.
+    ended_lately: VecDeque<JobId>,
     begun: bool,
     ended: bool,
 }
@@ -126,7 +132,8 @@ impl ClusterFeed {
             cluster_id,
             project_id,
             waiting: VecDeque::new(),
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
+            ended_lately: VecDeque::new(),
             begun: false,
             ended: false,
         }
@@ -162,18 +169,25 @@ impl ClusterFeed {
         let live = self.backend.service.live(job_id);
         let found = self.backend.catalog.job(job_id).await?;
         let Some(record) = self.caller.visible(found) else { return Ok(None) };
-        if record.state.is_final() {
+        let is_final = record.state.is_final();
+        let job = Job::new(record, live);
+        if is_final {
             self.open.remove(&job_id);
-        } else {
-            self.open.insert(job_id);
+            if self.ended_lately.contains(&job_id) {
+                return Ok(None);
+            }
+            self.ended_lately.truncate(ENDED_LATELY_MAX - 1);
+            self.ended_lately.push_front(job_id);
+        } else if self.open.insert(job_id, job.clone()).as_ref() == Some(&job) {
+            return Ok(None);
         }
-        Ok(Some(Job::new(record, live)))
+        Ok(Some(job))
     }
 
     async fn listen(&mut self) -> Result<(), GatewayError> {
         let Some(changes) = gather(&mut self.changes).await? else {
             // What was given as open may have ended since.
-            for job_id in self.open.clone() {
+            for job_id in self.open.keys().copied().collect::<Vec<_>>() {
                 self.enqueue(job_id);
             }
             return self.enqueue_open().await;

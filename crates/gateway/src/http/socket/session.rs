@@ -1,14 +1,16 @@
 //! What one WebSocket knows: who is there, whether his key still holds, and how much he has under way.
 
 use crate::audit::RemoteAddress;
-use crate::auth::{Caller, authenticate, key_in_payload};
+use crate::auth::{Caller, Presented, authenticate, key_in_payload};
 use crate::error::GatewayError;
 use crate::graphql::{complete_errors, error_response};
 use crate::http::Gateway;
+use crate::http::browser::Purpose;
 use crate::http::envelope::RequestId;
 use crate::http::sockets::KeyPlace;
 use crate::limits::GatewayLimits;
 use async_graphql::{Data, Executor, Request, Response};
+use axum::http::HeaderMap;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, future};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +27,8 @@ const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Session {
     gateway: Arc<Gateway>,
     request_id: RequestId,
-    /// The key of the upgrade request, for clients that can set headers.
-    header_key: Option<String>,
+    /// Headers of the upgrade request, with the key of clients that can set headers, or with a session.
+    carried: HeaderMap,
     remote: RemoteAddress,
     admitted: OnceLock<Admitted>,
     refused: OnceLock<GatewayError>,
@@ -49,14 +51,14 @@ impl Session {
     pub(super) fn new(
         gateway: Arc<Gateway>,
         request_id: RequestId,
-        header_key: Option<String>,
+        carried: HeaderMap,
         remote: RemoteAddress,
     ) -> Self {
         let operations_max = gateway.limits.subscriptions_per_socket_max;
         Self {
             gateway,
             request_id,
-            header_key,
+            carried,
             remote,
             admitted: OnceLock::new(),
             refused: OnceLock::new(),
@@ -91,12 +93,17 @@ impl Session {
     }
 
     async fn admit(&self, payload: &serde_json::Value) -> Result<Admitted, GatewayError> {
-        let key_text = key_in_payload(payload).or(self.header_key.as_deref());
-        let caller = authenticate(self.gateway.catalog.as_ref(), self.gateway.clock.as_ref(), key_text)
+        let gateway = &self.gateway;
+        let presented = match key_in_payload(payload) {
+            Some(text) => Presented::Key(text),
+            None => gateway.presented(&self.carried, Purpose::Act)?,
+        };
+        let rules = gateway.session_rules();
+        let caller = authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), rules, presented)
             .await
-            .inspect_err(|error| self.gateway.refused.note(self.remote.0, error))?;
-        let place = self.gateway.sockets.admit(caller.principal.api_key_id).ok_or_else(|| {
-            GatewayError::Busy { message: String::from("this API key has all the WebSockets it may have") }
+            .inspect_err(|error| gateway.refused.note(self.remote.0, error))?;
+        let place = gateway.sockets.admit(caller.principal.credential).ok_or_else(|| GatewayError::Busy {
+            message: String::from("this API key or session has all the WebSockets it may have"),
         })?;
         Ok(Admitted { caller, _place: place })
     }
@@ -111,7 +118,16 @@ impl Session {
         self.refused.get()
     }
 
-    /// Looks the key up again. Where that fails, the key is taken to hold: without the catalog nothing can be read
+    /// What the client is told when his key or session has ended.
+    pub(super) fn ending(&self) -> &'static str {
+        self.admitted.get().map_or("connect again", |admitted| admitted.caller.ending())
+    }
+
+    fn key_ended(&self) -> GatewayError {
+        GatewayError::Unauthenticated { message: self.ending() }
+    }
+
+    /// Looks the key or session up again. Where that fails, the key is taken to hold: without the catalog nothing can be read
     /// through this WebSocket either.
     pub(super) async fn check_key(&self) {
         let Some(admitted) = self.admitted.get() else { return };
@@ -142,7 +158,7 @@ impl Session {
         let held = Arc::clone(&self.operations).try_acquire_owned();
         let admitted = self.admitted.get().filter(|_| !self.revoked.is_cancelled());
         let events = match (admitted, held) {
-            (None, _) => refusal(key_ended(), &request_id),
+            (None, _) => refusal(self.key_ended(), &request_id),
             (Some(_), Err(_full)) => {
                 let message = format!(
                     "a WebSocket may have {} operations open; end one or open another WebSocket",
@@ -152,7 +168,7 @@ impl Session {
             }
             (Some(admitted), Ok(operation)) => {
                 let caller = admitted.caller.clone();
-                self.gateway.key_uses.note(caller.principal.api_key_id, self.gateway.clock.now());
+                self.gateway.key_uses.note(caller.principal.credential, self.gateway.clock.now());
                 let events =
                     self.gateway.executor.stream(request.data(self.remote), caller, request_id.clone());
                 self.until_revoked(events, request_id)
@@ -178,19 +194,14 @@ impl Session {
         request_id: String,
     ) -> BoxStream<'static, Response> {
         let revoked = self.revoked.clone();
+        let ended = self.key_ended();
         let last = stream::once(future::lazy(move |_| {
-            revoked.is_cancelled().then(|| refused_response(key_ended(), &request_id))
+            revoked.is_cancelled().then(|| refused_response(ended, &request_id))
         }));
         events
             .take_until(self.revoked.clone().cancelled_owned())
             .chain(last.filter_map(future::ready))
             .boxed()
-    }
-}
-
-fn key_ended() -> GatewayError {
-    GatewayError::Unauthenticated {
-        message: "the API key has ended or its rights have changed; connect again",
     }
 }
 
@@ -220,7 +231,7 @@ impl SocketExecutor {
 impl Executor for SocketExecutor {
     async fn execute(&self, request: Request) -> Response {
         let first = self.session.start(request).next().await;
-        first.unwrap_or_else(|| refused_response(key_ended(), &self.session.request_id.0))
+        first.unwrap_or_else(|| refused_response(self.session.key_ended(), &self.session.request_id.0))
     }
 
     fn execute_stream(

@@ -2,11 +2,19 @@
 
 mod audit;
 pub(crate) mod catalog;
+mod checks;
+mod copies;
 pub(crate) mod identity;
+mod keyed;
+mod leases;
 mod lifecycle;
 pub(crate) mod pretended;
+pub(crate) mod provider;
+mod recovery;
 mod schedules;
+mod sign_in;
 pub(crate) mod socket;
+mod webhooks;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -17,7 +25,7 @@ use milvault_catalog::Sealer;
 use milvault_domain::access::{ApiKey, Role, RoleGrant};
 use milvault_domain::ids::{ApiKeyId, OrganizationId, ProjectId};
 use milvault_domain::ports::{Clock, IdSource, Tenancy};
-use milvault_gateway::{GatewayLimits, GatewayState, hash_api_key, new_api_key_text, router};
+use milvault_gateway::{GatewayLimits, GatewayState, OidcSignIn, hash_api_key, new_api_key_text, router};
 use pretended::{Outside, PretendedBinlogs, PretendedMilvus, PretendedStores};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -99,6 +107,10 @@ impl Api {
     }
 
     pub(crate) async fn start_with(limits: GatewayLimits) -> Self {
+        Self::start_signing_in(limits, None).await
+    }
+
+    pub(crate) async fn start_signing_in(limits: GatewayLimits, sign_in: Option<OidcSignIn>) -> Self {
         // A file, not memory: a request that is dropped half-way may cost its connection, and memory goes with it.
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
@@ -131,6 +143,7 @@ impl Api {
             binlogs: Arc::new(PretendedBinlogs),
             clock: Arc::clone(&clock) as _,
             ids: Arc::new(TestIds(AtomicU64::new(1))),
+            webhooks: Arc::new(webhooks::PretendedSender),
         };
         let settings = Settings {
             shutdown_grace: Duration::from_millis(50),
@@ -145,6 +158,7 @@ impl Api {
             service,
             clock: Arc::clone(&clock) as _,
             organization_id: tenancy.organization_id,
+            sign_in,
             limits,
             metrics_render: Arc::new(|| String::from("milvault_up 1\n")),
             graphiql: true,

@@ -2,8 +2,10 @@
 //! imports wait until the test lets them through.
 
 mod binlogs;
+mod checks;
 mod lifecycle;
 mod milvus;
+mod recovery;
 mod stores;
 mod target;
 

@@ -63,8 +63,10 @@ impl SocketClient {
 
     /// The next message of the protocol, or how the connection closed.
     pub(crate) async fn message(&mut self) -> Result<Value, Closed> {
+        // Pings come all the time, and are no reason to go on waiting.
+        let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a message or a close");
+            let message = tokio::time::timeout_at(end, self.0.next()).await.expect("a message or a close");
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(Some(frame)))) => {

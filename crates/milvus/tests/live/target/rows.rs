@@ -149,7 +149,8 @@ async fn calls_that_are_repeated_change_nothing() {
     let rows: u64 = target.row_counts(&restored).await.unwrap().iter().map(|(_, rows)| rows).sum();
     assert_eq!(rows, 2_000);
     let property = |key: &str, value: &str| Property { key: key.to_owned(), value: value.to_owned() };
-    let changed = [property(TIME_TO_LIVE_PROPERTY, "7200"), property("collection.autocompaction.enabled", "false")];
+    let changed =
+        [property(TIME_TO_LIVE_PROPERTY, "7200"), property("collection.autocompaction.enabled", "false")];
     for _ in 0..2 {
         target.set_properties(&restored, &changed[1..]).await.unwrap();
         target.set_properties(&restored, &changed[..1]).await.unwrap();

@@ -9,7 +9,7 @@ use milvault_domain::ids::{BackupId, ClusterId, ProjectId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::milvus::Cut;
 use milvault_domain::object::{Encoding, Fingerprint, Location, SourceObject, StoredObject};
-use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, ObjectIndex};
+use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, PortError, PortErrorKind,
     PortResult, SealReceipt, SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport,
@@ -54,6 +54,7 @@ fn attached_header() -> ManifestHeader {
         created_at_ms: 1_740_000_000_000,
         expires_at_ms: None,
         source_url: String::from("file:///elsewhere"),
+        copied_from: None,
         cut: whole_cut(),
     }
 }
@@ -138,6 +139,16 @@ impl Stores for PretendedStores {
     ) -> PortResult<Arc<dyn Copier>> {
         Ok(Arc::new(PretendedCopier))
     }
+
+    async fn open_backup_copier(
+        &self,
+        _source: Arc<dyn BackupRepository>,
+        _objects: &[StoredObject],
+        _repository: Arc<dyn BackupRepository>,
+        _max_bytes_per_second: Option<u64>,
+    ) -> PortResult<Arc<dyn Copier>> {
+        Ok(Arc::new(PretendedCopier))
+    }
 }
 
 #[async_trait]
@@ -161,6 +172,14 @@ impl SourceStore for PretendedSource {
         };
         let segments = segment_ids.iter();
         Ok(segments.flat_map(|segment_id| SEGMENT_FIELDS.map(|field| object(*segment_id, field))).collect())
+    }
+
+    async fn list_delta_logs(
+        &self,
+        _collection_id: i64,
+        _segment_ids: &HashSet<i64>,
+    ) -> PortResult<Vec<SourceObject>> {
+        Ok(Vec::new())
     }
 
     async fn read_binlog(&self, _key: &BinlogKey) -> PortResult<Vec<u8>> {
@@ -211,8 +230,9 @@ impl BackupRepository for PretendedRepository {
         _cluster_id: ClusterId,
         _complete: &[BackupId],
         _unfinished: &[BackupId],
-    ) -> PortResult<ObjectIndex> {
-        Ok(ObjectIndex::default())
+        _current: Option<&ManifestHeader>,
+    ) -> PortResult<Holdings> {
+        Ok(Holdings::default())
     }
 
     async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {

@@ -1,0 +1,33 @@
+//! Jobs that are asked for with an idempotency key.
+
+use super::catalog::MemoryCatalog;
+use async_trait::async_trait;
+use milvault_domain::ids::ClusterId;
+use milvault_domain::job::{Job, JobType};
+use milvault_domain::ports::{Idempotency, InsertJobOutcome, KeyedJobs, PortResult};
+
+#[async_trait]
+impl KeyedJobs for MemoryCatalog {
+    async fn job_of_key(
+        &self,
+        cluster_id: ClusterId,
+        job_type: JobType,
+        idempotency: &Idempotency,
+    ) -> PortResult<Option<InsertJobOutcome>> {
+        let tables = self.tables();
+        Ok(tables.known(cluster_id, Some(idempotency)).map(|(same, job_id)| match &tables.jobs[&job_id] {
+            job if same && job.job_type == job_type => InsertJobOutcome::Duplicate(Box::new(job.clone())),
+            _ => InsertJobOutcome::KeyReused(job_id),
+        }))
+    }
+
+    async fn insert_keyed_job(&self, job: &Job, idempotency: &Idempotency) -> PortResult<InsertJobOutcome> {
+        if let Some(earlier) = self.job_of_key(job.cluster_id, job.job_type, idempotency).await? {
+            return Ok(earlier);
+        }
+        let mut tables = self.tables();
+        tables.keep_key(job, Some(idempotency));
+        tables.jobs.insert(job.id, job.clone());
+        Ok(InsertJobOutcome::Created)
+    }
+}

@@ -1,0 +1,23 @@
+//! Jobs with idempotency keys in the catalog of the tests: the real ones.
+
+use super::catalog::TestCatalog;
+use async_trait::async_trait;
+use milvault_domain::ids::ClusterId;
+use milvault_domain::job::{Job, JobType};
+use milvault_domain::ports::{Idempotency, InsertJobOutcome, KeyedJobs, PortResult};
+
+#[async_trait]
+impl KeyedJobs for TestCatalog {
+    async fn job_of_key(
+        &self,
+        cluster_id: ClusterId,
+        job_type: JobType,
+        idempotency: &Idempotency,
+    ) -> PortResult<Option<InsertJobOutcome>> {
+        self.inner.job_of_key(cluster_id, job_type, idempotency).await
+    }
+
+    async fn insert_keyed_job(&self, job: &Job, idempotency: &Idempotency) -> PortResult<InsertJobOutcome> {
+        self.inner.insert_keyed_job(job, idempotency).await
+    }
+}
