@@ -249,13 +249,13 @@ pub(crate) fn list(dialect: Dialect, filter: &JobFilter, page: PageRequest) -> P
             .and("created_by || '' = ", filter.created_by.as_deref())
     } else {
         let query = match filter.cluster_id {
-            None => query.in_projects(project_ids)?.and("created_by = ", filter.created_by.as_deref()),
-            // Of a cluster's jobs nearly all have one author: its schedule.
-            Some(cluster_id) => query
-                .of_cluster(cluster_id.to_string(), project_ids)?
-                .and("created_by || '' = ", filter.created_by.as_deref()),
+            None => query.in_projects(project_ids)?,
+            Some(cluster_id) => query.of_cluster(cluster_id.to_string(), project_ids)?,
         };
-        query.and_any("job_type", types)?.and_any("state", states)?
+        query
+            .and("created_by = ", filter.created_by.as_deref())
+            .and_any("job_type", types)?
+            .and_any("state", states)?
     };
     query
         .contains(dialect.position_function, "description", filter.description_contains.as_deref())

@@ -10,9 +10,12 @@ use tonic::codec::ProstCodec;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
+use tracing::Instrument;
 
 /// Largest answer that is accepted: the segments of a cluster with a million of them fit several times.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How long the answer to a call that nobody waits for any more is awaited before it is taken back all the same.
+const UNANSWERED_TIME_MAX: Duration = Duration::from_mins(5);
 
 /// A connection to a Milvus; clones share it.
 #[derive(Debug, Clone)]
@@ -71,24 +74,30 @@ impl Client {
     }
 
     /// Makes a call without any retry.
+    ///
+    /// A call that was sent is never taken back, neither when its caller goes away nor when he waits no longer, and
+    /// the server is told of no deadline: the proxy of 2.3.5 crashes, and with it the whole server, when
+    /// `GetImportState` is cancelled while it asks another part of the server.
     pub(crate) async fn call_once<C: Call>(&self, request: C) -> CallResult<C::Answer> {
         let mut grpc = self.grpc.clone();
         let mut request = tonic::Request::new(request);
-        request.set_timeout(C::DEADLINE);
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
-        let exchange = async {
+        let exchange = async move {
             grpc.ready().await.map_err(|error| tonic::Status::from_error(error.into()))?;
             let codec = ProstCodec::<C, C::Answer>::default();
             grpc.unary(request, PathAndQuery::from_static(C::PATH), codec).await
         };
-        let answer = tokio::time::timeout(C::DEADLINE, exchange)
+        let no_answer = |seconds: u64| {
+            CallError::new(Fault::Unavailable, C::METHOD, format!("no answer within {seconds} s"))
+        };
+        let sent = tokio::spawn(tokio::time::timeout(UNANSWERED_TIME_MAX, exchange).in_current_span());
+        let answer = tokio::time::timeout(C::DEADLINE, sent)
             .await
-            .map_err(|_| {
-                let seconds = C::DEADLINE.as_secs();
-                CallError::new(Fault::Unavailable, C::METHOD, format!("no answer within {seconds} s"))
-            })?
+            .map_err(|_| no_answer(C::DEADLINE.as_secs()))?
+            .map_err(|error| CallError::new(Fault::Unavailable, C::METHOD, format!("broken off: {error}")))?
+            .map_err(|_| no_answer(UNANSWERED_TIME_MAX.as_secs()))?
             .map_err(|status| CallError::from_grpc(C::METHOD, &status))?
             .into_inner();
         CallError::check(C::METHOD, answer.status())?;

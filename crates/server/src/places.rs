@@ -206,7 +206,7 @@ mod tests {
     fn mistakes_are_named_and_secrets_are_not_repeated() {
         for (text, words) in [
             ("safe", "must have the form"),
-            ("safe=tape:a=b", "kind must be"),
+            ("safe=tape:path=b", "kind must be"),
             ("safe=s3:prefix=p", "bucket is missing"),
             ("safe=s3:bucket=b,colour=red", "unknown field `colour`"),
             ("safe=s3:bucket=b,account=a", "account is not for kind s3"),

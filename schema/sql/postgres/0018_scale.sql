@@ -25,6 +25,7 @@ CREATE INDEX jobs_by_project_type ON jobs (project_id, job_type, created_at_us, 
 CREATE INDEX jobs_by_project_kind ON jobs (project_id, job_type, state, created_at_us, id);
 CREATE INDEX jobs_by_project_creator ON jobs (project_id, created_by, created_at_us, id);
 CREATE INDEX jobs_by_cluster_type ON jobs (cluster_id, job_type, created_at_us, id);
+CREATE INDEX jobs_by_cluster_creator ON jobs (cluster_id, created_by, created_at_us, id);
 CREATE INDEX jobs_by_cluster_kind ON jobs (cluster_id, job_type, state, created_at_us, id);
 -- What a starting server takes up again.
 CREATE INDEX jobs_open ON jobs (created_at_us, id) WHERE state IN ('PENDING', 'IN_PROGRESS', 'CANCELING');

@@ -53,6 +53,14 @@ impl Milvus {
         Ok(())
     }
 
+    /// Whether its process has ended by itself.
+    ///
+    /// # Errors
+    /// When the process cannot be asked.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.process.exit_status()?.is_some())
+    }
+
     /// Asks it to stop, and kills it when it does not within ten seconds. Does nothing when it
     /// has ended already.
     ///

@@ -150,7 +150,7 @@ impl ServerProcess {
         }
     }
 
-    fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
+    pub(crate) fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
         let child = match &mut self.state {
             State::Running(child) => child,
             State::Ended(status) => return Ok(Some(*status)),

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 mod clock;
 mod rules;
+mod year;
 
 /// A world with its catalog, whichever it is.
 struct Stage {

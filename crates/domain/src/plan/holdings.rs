@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 ///
 /// The insert logs of a segment that an earlier backup showed just as the cut shows it now are taken from that backup
 /// whole, without a look at the source: a segment of a cut is flushed, its insert logs never change after that, and
-/// what replaces it has another id (docs/adr/018). Everything else is found by identity.
+/// what replaces it has another id (docs/adr/010). Everything else is found by identity.
 #[derive(Debug, Clone, Default)]
 pub struct Holdings {
     /// Objects by identity, but those of the settled segments.

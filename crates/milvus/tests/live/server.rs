@@ -2,7 +2,7 @@
 
 use milvault_domain::backup::CollectionName;
 use milvault_domain::cluster::{MilvusAuth, MilvusEndpoint};
-use milvault_domain::error::PortResult;
+use milvault_domain::error::{PortErrorKind, PortResult};
 use milvault_domain::ports::{MilvusCluster, MilvusConnector, MilvusTarget, SecretSource};
 use milvault_domain::secret::{Secret, SecretValue};
 use milvault_milvus::MilvusGrpcConnector;
@@ -50,7 +50,17 @@ pub(crate) async fn connect(uri: &str, auth: MilvusAuth) -> PortResult<Arc<dyn M
 
 pub(crate) async fn connect_target(uri: &str, auth: MilvusAuth) -> Arc<dyn MilvusTarget> {
     let endpoint = MilvusEndpoint { uri: uri.to_owned(), auth, ca_pem: None, server_name: None };
-    MilvusGrpcConnector::new(Arc::new(GivenSecrets)).connect_target(&endpoint).await.unwrap()
+    let connector = MilvusGrpcConnector::new(Arc::new(GivenSecrets));
+    // Milvus's proxy hears of a grant a moment after it was made.
+    for _ in 0..50 {
+        match connector.connect_target(&endpoint).await {
+            Err(error) if error.kind() == PortErrorKind::PermissionDenied => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            target => return target.unwrap(),
+        }
+    }
+    panic!("{uri}: the user may not even look");
 }
 
 /// The Milvus without authentication, to be changed.

@@ -5,6 +5,7 @@ use super::servers::{local_milvus, run_directory};
 use anyhow::{Context as _, Result, ensure};
 use milvault_tests::milvault_process::{MilvaultOptions, MilvaultProcess};
 use milvault_tests::milvus_client::MilvusClient;
+use milvault_tests::servers::Milvus;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -64,9 +65,18 @@ impl Installation {
     /// Registers the local Milvus with a local repository; the fields of `more` go into the cluster's input. Returns
     /// the cluster's id and a client of Milvus.
     pub(crate) async fn with_local_cluster(&self, more: Value) -> Result<(String, MilvusClient)> {
-        let milvus = local_milvus().await?;
+        self.with_cluster_of(local_milvus().await?, more).await
+    }
+
+    /// The same with a Milvus on a local directory that nobody shares.
+    pub(crate) async fn with_cluster_of(
+        &self,
+        milvus: &Milvus,
+        more: Value,
+    ) -> Result<(String, MilvusClient)> {
         let repository_id = self.api.register_local_repository("local", &self.repository_dir()).await?;
-        let storage = json!({ "local": { "path": local_storage().await? } });
+        let directory = milvus.storage_dir().context("a local Milvus has a directory")?;
+        let storage = json!({ "local": { "path": directory } });
         let cluster_id = self.api.register_cluster(&milvus.uri(), &storage, &repository_id, more).await?;
         Ok((cluster_id, MilvusClient::connect(&milvus.uri()).await?))
     }
