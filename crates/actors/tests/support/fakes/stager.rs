@@ -19,7 +19,7 @@ pub struct FakeStager {
 }
 
 /// What every path of a fake cluster's storage begins with, when its Milvus is told of it.
-pub const IMPORT_ROOT: &str = "/root/";
+pub const IMPORT_ROOT: &str = "/files/";
 
 #[async_trait]
 impl Stager for FakeStager {
