@@ -16,6 +16,10 @@ const STOP_POLL: Duration = Duration::from_millis(50);
 /// Tests that need no server run too: one command, one verdict.
 const CARGO_TEST: [&str; 4] = ["test", "--workspace", "--all-features", "--no-fail-fast"];
 
+/// Where property tests begin, unless the variable says otherwise: a change is judged by cases that do not change by
+/// themselves. `PROPTEST_RNG_SEED=$RANDOM cargo xtask test` looks for new ones.
+const PROPERTY_SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "20261128");
+
 /// Installs and starts the servers, runs `cargo test` on the whole workspace with these further arguments, and stops
 /// the servers again.
 ///
@@ -28,6 +32,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let servers = Servers::start()?;
     let mut tests = cargo(CARGO_TEST);
     tests.args(arguments).envs(servers.addresses()?);
+    let (seed, usual) = PROPERTY_SEED;
+    if std::env::var_os(seed).is_none() {
+        tests.env(seed, usual);
+    }
     // The servers stop in `drop`, so that cargo's own summary stays the last word.
     crate::process::run(&mut tests)
 }

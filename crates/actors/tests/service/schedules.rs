@@ -66,23 +66,20 @@ impl Stage {
         failed.map(|job| format!("{:?} at {}: {:?}", job.job_type, job.created_at, job.failure)).collect()
     }
 
+    /// Jobs of backups, whatever became of them.
+    async fn backup_jobs(&self) -> Vec<Job> {
+        let mut jobs = match &self.world.real_catalog {
+            None => self.world.catalog.all_jobs(),
+            Some(catalog) => every_job(catalog.as_ref()).await,
+        };
+        jobs.retain(|job| job.job_type == JobType::Backup);
+        jobs
+    }
+
     /// Backups that were made, those that have expired since included.
     async fn backups_made(&self) -> usize {
-        let wanted = |job: &Job| job.job_type == JobType::Backup && job.state == JobState::Successful;
-        if self.world.real_catalog.is_none() {
-            return self.world.catalog.all_jobs().iter().filter(|job| wanted(job)).count();
-        }
-        let filter = JobFilter::default();
-        let (mut made, mut after) = (0, None);
-        loop {
-            let request = PageRequest { limit: PageRequest::LIMIT_MAX, after };
-            let page = self.catalog.jobs(&filter, request).await.unwrap();
-            made += page.items.iter().filter(|job| wanted(job)).count();
-            if !page.has_more {
-                return made;
-            }
-            after = page.items.last().map(|job| SortKey { created_at: job.created_at, id: job.id.as_uuid() });
-        }
+        let jobs = self.backup_jobs().await;
+        jobs.iter().filter(|job| job.state == JobState::Successful).count()
     }
 
     /// Waits until the schedule was looked at at the present time of the clock.
@@ -109,6 +106,20 @@ impl Stage {
     async fn pass(&self, cluster_id: ClusterId, by: TimeDelta) -> ClusterSchedule {
         self.world.clock.advance(by);
         self.settled(cluster_id).await
+    }
+}
+
+/// The whole history of jobs, page by page.
+async fn every_job(catalog: &dyn Catalog) -> Vec<Job> {
+    let (mut jobs, mut after) = (Vec::new(), None);
+    loop {
+        let request = PageRequest { limit: PageRequest::LIMIT_MAX, after };
+        let page = catalog.jobs(&JobFilter::default(), request).await.unwrap();
+        after = page.items.last().map(|job| SortKey { created_at: job.created_at, id: job.id.as_uuid() });
+        jobs.extend(page.items);
+        if !page.has_more {
+            return jobs;
+        }
     }
 }
 

@@ -37,13 +37,15 @@ pub(crate) async fn make_and_try(api: &Api) -> (String, String) {
     (text(&webhook_id), text(&tried["testWebhook"]["delivery"]["id"]))
 }
 
-/// Waits until the newest delivery has had an attempt.
+/// Waits until the newest delivery has had an attempt, and shows the webhook as it is then.
 async fn attempted(api: &Api, webhook_id: &Value) -> Value {
+    let show = async || api.ask(DELIVERIES, json!({"id": webhook_id})).await.data()["webhook"].take();
     loop {
-        let data = api.ask(DELIVERIES, json!({"id": webhook_id})).await.data();
-        let node = &data["webhook"]["deliveries"]["nodes"][0];
-        if node["attempts"].as_array().is_some_and(|attempts| !attempts.is_empty()) {
-            return data["webhook"].clone();
+        let webhook = show().await;
+        let attempts = &webhook["deliveries"]["nodes"][0]["attempts"];
+        if attempts.as_array().is_some_and(|attempts| !attempts.is_empty()) {
+            // A webhook is read before its deliveries: this one may be from before the attempt.
+            return show().await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
