@@ -10,7 +10,7 @@ const DATABASE: &str = "cancel";
 const ROWS: u64 = 40_000;
 const DIMENSION: usize = 1024;
 /// So slow that there is time to stop after the first pack.
-const BYTES_PER_SECOND: u64 = 64 << 20;
+const BYTES_PER_SECOND: u64 = 24 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canceled_backup_is_not_there_and_what_it_copied_is_used_by_the_next() -> Result<()> {

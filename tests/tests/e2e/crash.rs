@@ -18,7 +18,7 @@ const DATABASE: &str = "crash";
 const ROWS: u64 = 80_000;
 const DIMENSION: usize = 1024;
 /// So slow that the copy lasts for several kills.
-const BYTES_PER_SECOND: u64 = 64 << 20;
+const BYTES_PER_SECOND: u64 = 32 << 20;
 /// More than the kills.
 const ATTEMPTS_MAX: (&str, &str) = ("MILVAULT_JOBS__ATTEMPTS_MAX", "50");
 /// Events after which a random kill comes at the latest.

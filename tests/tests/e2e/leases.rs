@@ -42,7 +42,7 @@ async fn start(directory: &Path, name: &str, url: &str) -> Result<MilvaultProces
     let environment = [
         ("MILVAULT_CATALOG__URL", url.to_owned()),
         ("MILVAULT_CATALOG__MASTER_KEY_FILE", directory.join("master.key").display().to_string()),
-        ("MILVAULT_CATALOG__LEASE_SECONDS", String::from("4")),
+        ("MILVAULT_CATALOG__LEASE_SECONDS", String::from("10")),
         ("MILVAULT_SERVER__NAME", name.to_owned()),
     ];
     let environment = environment.map(|(key, value)| (key.to_owned(), value)).to_vec();
@@ -73,15 +73,21 @@ impl Pair {
         json!({ "scope": { "databases": [self.database] } })
     }
 
-    /// Which of the two works on the cluster.
+    /// Which of the two works on the cluster, or is about to: between two leases there may be a moment.
     async fn worker(&self, asked: &Api) -> Result<usize> {
         let document = "query($id: ID!) { cluster(id: $id) { lease { serverName generation } } }";
-        let answer = asked.request(document, json!({ "id": self.cluster_id })).await?;
-        match text(&answer["cluster"]["lease"]["serverName"]) {
-            "first" => Ok(0),
-            "second" => Ok(1),
-            other => bail!("nobody works on the cluster, but `{other}`: {answer}"),
-        }
+        let look = async {
+            loop {
+                let answer = asked.request(document, json!({ "id": self.cluster_id })).await?;
+                match answer["cluster"]["lease"]["serverName"].as_str() {
+                    Some("first") => return Ok(0),
+                    Some("second") => return Ok(1),
+                    Some(_) => bail!("a stranger works on the cluster: {answer}"),
+                    None => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.context("nobody works on the cluster")?
     }
 
     async fn finish(mut self) -> Result<()> {
@@ -216,14 +222,17 @@ async fn a_server_that_stood_still_past_its_lease_does_nothing_twice() -> Result
 
     // It comes to itself, is heard of again, and has changed nothing.
     let document = "{ servers { name alive } }";
-    loop {
-        let answer = other.request(document, json!({})).await?;
-        let servers = answer["servers"].as_array().context("servers")?;
-        if servers.iter().all(|server| server["alive"] == true) {
-            break;
+    let both_alive = async {
+        loop {
+            let answer = other.request(document, json!({})).await?;
+            let servers = answer["servers"].as_array().context("servers")?;
+            if servers.iter().all(|server| server["alive"] == true) {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    };
+    tokio::time::timeout(PATIENCE, both_alive).await.context("it is not heard of again")??;
     let seen = pair.apis[worker].job(&started.job_id).await?;
     assert_eq!(
         (&seen["state"], &seen["attempt"], ends(&seen)),

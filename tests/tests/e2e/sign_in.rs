@@ -216,7 +216,7 @@ async fn sessions_end_by_hand_by_time_and_with_their_user() -> Result<()> {
     Scene { installation, provider, server }.finish().await?;
 
     // One that lasts for seconds.
-    let scene = Scene::start("sign_in_short", &[("MILVAULT_OIDC__SESSION_SECONDS", "2"), more[0]]).await?;
+    let scene = Scene::start("sign_in_short", &[("MILVAULT_OIDC__SESSION_SECONDS", "8"), more[0]]).await?;
     let mut ada = Browser::new()?;
     ada.sign_in(&scene.server, &ADA).await?;
     let ended = async {

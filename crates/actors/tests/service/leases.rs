@@ -218,7 +218,7 @@ async fn a_server_that_slept_past_its_lease_changes_nothing() {
 async fn jobs_are_parked_while_leases_cannot_be_renewed() {
     bounded(async {
         let mut world = shared_world();
-        world.settings.lease_length = Duration::from_millis(400);
+        world.settings.lease_length = Duration::from_secs(2);
         world.settings.lease_renew_interval = Duration::from_millis(20);
         let server = world.start().await;
         let cluster = server.register().await;

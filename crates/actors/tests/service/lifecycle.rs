@@ -107,8 +107,7 @@ async fn a_preview_shows_what_the_sweep_then_does() {
         let (cluster_id, first, _) = two_backups(&world, &server).await;
         delete(&server, first.id).await;
         // Before the timer finds out.
-        world.gates.always("expire_backups", Act::Hang);
-        world.gates.reached("expire_backups", world.gates.calls("expire_backups") + 1).await;
+        world.gates.hang_next("expire_backups").await;
         world.clock.advance(GRACE);
         let preview = server.service.preview_sweep(cluster_id).await.unwrap();
         assert_eq!(

@@ -206,7 +206,7 @@ async fn limits_of_documents_hold_here_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_client_is_pinged_and_let_go() {
-    let limits = GatewayLimits { ping_interval: Duration::from_millis(250), ..GatewayLimits::default() };
+    let limits = GatewayLimits { ping_interval: Duration::from_millis(750), ..GatewayLimits::default() };
     let api = Api::start_with(limits).await;
     let address = api.listen().await;
     // A client that reads answers pings without knowing; one that does not read does not.

@@ -115,9 +115,9 @@ async fn a_shutdown_in_the_clean_up_leaves_it_to_the_next_start() {
         let (stage, server) = Stage::new().await;
         let job_id = begin_and_hang(&stage, &server, "flush", 1).await;
         stage.world.gates.always("unstage", Act::Hang);
-        server.service.cancel_job(job_id).await.unwrap();
         let before = stage.world.gates.calls("unstage");
-        stage.world.gates.reached("unstage", before.max(1)).await;
+        server.service.cancel_job(job_id).await.unwrap();
+        stage.world.gates.reached("unstage", before + 1).await;
         server.shutdown().await;
         assert_eq!(stage.world.job(job_id).state, JobState::Canceling);
         stage.world.gates.clear("unstage");

@@ -11,7 +11,15 @@ use milvault_domain::restore::RestoreStep;
 use std::collections::BTreeMap;
 
 /// Calls of the server's timers, which have no part in a restore.
-const OF_TIMERS: [&str; 3] = ["expire_backups", "open_jobs", "prune_jobs"];
+const OF_TIMERS: [&str; 7] = [
+    "claim_deliveries",
+    "due_copies",
+    "due_schedules",
+    "due_verify_schedules",
+    "expire_backups",
+    "open_jobs",
+    "prune_jobs",
+];
 
 /// Calls that come in any number, because time or other jobs make them.
 const IRREGULAR: [&str; 4] = ["save_progress", "transition_job", "import_progress", "load_state"];

@@ -94,7 +94,7 @@ impl Stage {
     pub(super) async fn in_world(mut world: World) -> (Self, Server) {
         world.settings.poll_interval_min = Duration::from_millis(1);
         world.settings.poll_interval_max = Duration::from_millis(2);
-        world.settings.cleanup_time_max = Duration::from_secs(4);
+        world.settings.cleanup_time_max = Duration::from_secs(12);
         let server = world.start().await;
         let repository_id = server.register().await.repository_id;
         let (new_source, source) = milvus(&world, "source", repository_id, 1000);

@@ -45,6 +45,17 @@ impl Gates {
         semaphore
     }
 
+    /// Stops the next call for good, and waits for it: one that is on its way already does not count.
+    pub async fn hang_next(&self, point: &'static str) {
+        let calls = {
+            let mut points = self.0.lock().unwrap();
+            let point = points.entry(point).or_default();
+            point.next.push_back(Act::Hang);
+            *point.reached.borrow()
+        };
+        self.reached(point, calls + 1).await;
+    }
+
     pub fn clear(&self, point: &'static str) {
         let mut points = self.0.lock().unwrap();
         let point = points.entry(point).or_default();

@@ -302,10 +302,11 @@ impl Job {
 impl JobProgress {
     fn new(saved: Progress, live: Option<LiveJob>, state: domain::JobState) -> Self {
         let progress = live.map_or(saved, |live| live.progress);
-        // Where there was nothing to do, the figures alone do not tell the end from the beginning.
+        // Where there was nothing to do, the figures alone do not tell the end from the beginning; and when all is copied,
+        // the end is still to come.
         let is_done = state == domain::JobState::Successful;
         Self {
-            percent: if is_done { 100 } else { progress.percent() },
+            percent: if is_done { 100 } else { progress.percent().min(99) },
             bytes_done: Bytes(progress.bytes_done),
             bytes_total: Bytes(progress.bytes_total),
             bytes_reused: Bytes(progress.bytes_reused),
