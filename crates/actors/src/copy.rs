@@ -117,6 +117,7 @@ fn explain(error: PortError, unit: &CopyUnit, collection_names: &HashMap<i64, St
         .filter(|object| message.contains(&object.source.key.to_string()))
         .map(|object| object.source.key.collection_id)
         .collect();
+    let names_source = !named.is_empty();
     let collection_ids: BTreeSet<i64> = if named.is_empty() {
         unit.objects().iter().map(|object| object.source.key.collection_id).collect()
     } else {
@@ -124,7 +125,8 @@ fn explain(error: PortError, unit: &CopyUnit, collection_names: &HashMap<i64, St
     };
     let collections = names_of(&collection_ids, collection_names);
     match error.kind() {
-        PortErrorKind::NotFound | PortErrorKind::Changed => {
+        // Something else that is missing says nothing about Milvus.
+        PortErrorKind::NotFound | PortErrorKind::Changed if names_source => {
             let message = format!(
                 "collection {collections}: {message}; Milvus has removed or replaced a file of the cut, most likely \
                  because its garbage collection came before the copy: raise dataCoord.gc.dropTolerance and \
@@ -148,4 +150,35 @@ fn names_of(collection_ids: &BTreeSet<i64>, collection_names: &HashMap<i64, Stri
         names.push(format!("and {} more", collection_ids.len() - NAMES_SHOWN_MAX));
     }
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use milvault_domain::binlog::{BinlogKey, BinlogKind};
+    use milvault_domain::object::{Fingerprint, ObjectId, SourceObject};
+    use milvault_domain::plan::PlannedObject;
+
+    #[test]
+    fn milvus_is_blamed_for_its_own_files_only() {
+        let key = BinlogKey {
+            kind: BinlogKind::Insert,
+            collection_id: 1,
+            partition_id: 2,
+            segment_id: 3,
+            field_id: 100,
+            log_id: 4,
+        };
+        let source = SourceObject { key, size_bytes: 1, fingerprint: Fingerprint::ModifiedAtNanos(5) };
+        let objects = vec![PlannedObject { id: ObjectId::from_bytes([0; 16]), source }];
+        let unit = CopyUnit::ServerSide { objects };
+        let explained = |message: String| {
+            let error = PortError::new(PortErrorKind::NotFound, message);
+            explain(error, &unit, &HashMap::from([(1, String::from("shop.goods"))])).to_string()
+        };
+        let gone = explained(format!("`{key}` is no longer in the source"));
+        assert!(gone.contains("collection shop.goods") && gone.contains("garbage collection"), "{gone}");
+        let other = explained(String::from("cannot write `packs/00/1`: there is no such object"));
+        assert!(other.contains("collection shop.goods") && !other.contains("garbage collection"), "{other}");
+    }
 }

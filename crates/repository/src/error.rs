@@ -48,9 +48,25 @@ fn is_descriptor_limit(error: &io::Error) -> bool {
 
 /// A failure of an object store. `path` is the full key.
 pub(crate) fn from_store(action: &str, path: &str, error: object_store::Error) -> PortError {
-    use object_store::Error;
     let text = deepest_text(&error);
-    let kind = match &error {
+    store_error(action, path, kind_of_store(&error, &text), &text, error)
+}
+
+/// A failure to write to an object store. `NotFound` means to callers that what they read is gone, so it is not what
+/// they are told of a bucket or an upload that does not exist.
+pub(crate) fn from_store_write(path: &str, error: object_store::Error) -> PortError {
+    let text = deepest_text(&error);
+    let kind = match kind_of_store(&error, &text) {
+        PortErrorKind::NotFound if is_missing_bucket(&text) => PortErrorKind::InvalidInput,
+        PortErrorKind::NotFound => PortErrorKind::Unavailable,
+        kind => kind,
+    };
+    store_error("write", path, kind, &text, error)
+}
+
+fn kind_of_store(error: &object_store::Error, text: &str) -> PortErrorKind {
+    use object_store::Error;
+    match error {
         Error::NotFound { .. } => PortErrorKind::NotFound,
         Error::AlreadyExists { .. } => PortErrorKind::Conflict,
         Error::Precondition { .. } | Error::NotModified { .. } => PortErrorKind::Changed,
@@ -58,28 +74,41 @@ pub(crate) fn from_store(action: &str, path: &str, error: object_store::Error) -
         Error::NotSupported { .. } | Error::NotImplemented { .. } => PortErrorKind::Unsupported,
         Error::InvalidPath { .. } | Error::UnknownConfigurationKey { .. } => PortErrorKind::InvalidInput,
         Error::JoinError { .. } => PortErrorKind::Internal,
-        _ => kind_of_text(&text),
-    };
+        _ => kind_of_text(text),
+    }
+}
+
+fn is_missing_bucket(text: &str) -> bool {
+    text.contains("NoSuchBucket")
+}
+
+fn store_error(
+    action: &str,
+    path: &str,
+    kind: PortErrorKind,
+    text: &str,
+    error: object_store::Error,
+) -> PortError {
     let reason = match kind {
-        PortErrorKind::NotFound if text.contains("NoSuchBucket") => {
+        PortErrorKind::NotFound | PortErrorKind::InvalidInput if is_missing_bucket(text) => {
             String::from("the bucket does not exist; create it or correct its name")
         }
         PortErrorKind::NotFound => String::from("there is no such object"),
         PortErrorKind::PermissionDenied => {
-            format!("the store refuses these credentials ({})", code_of(&text))
+            format!("the store refuses these credentials ({})", code_of(text))
         }
         PortErrorKind::Changed => String::from("it is not what it was when it was listed"),
         PortErrorKind::StorageFull => {
-            format!("the store has no space left or a quota is used up ({})", code_of(&text))
+            format!("the store has no space left or a quota is used up ({})", code_of(text))
         }
         PortErrorKind::Unavailable if text.contains("certificate") => format!(
             "the store's certificate is not trusted ({}); give its authority's certificate with the storage",
-            code_of(&text)
+            code_of(text)
         ),
         PortErrorKind::Unavailable => {
-            format!("the store cannot be reached or does not answer ({})", code_of(&text))
+            format!("the store cannot be reached or does not answer ({})", code_of(text))
         }
-        _ => code_of(&text),
+        _ => code_of(text),
     };
     PortError::with_source(kind, format!("cannot {action} `{path}`: {reason}"), error)
 }

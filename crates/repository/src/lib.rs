@@ -13,6 +13,9 @@ mod checks;
 mod connect;
 mod copy;
 mod error;
+#[cfg(test)]
+#[path = "../tests/support/fake_store.rs"]
+mod fake_store;
 mod foreign;
 mod layout;
 mod lifecycle;

@@ -127,7 +127,8 @@ impl Place for LocalPlace {
         let temporary = self.path(&layout::temporary(label));
         let file = self
             .blocking("write", path, move |_| BufferedDirectFile::create(temporary, Readers::Group))
-            .await?;
+            .await
+            .map_err(gone_root)?;
         Ok(Box::new(LocalWriter { file: Some(file), place: self.clone(), path: path.to_owned(), overwrite }))
     }
 
@@ -256,7 +257,7 @@ impl PlaceWriter for LocalWriter {
     async fn write(&mut self, bytes: Bytes) -> PortResult<()> {
         let mut file = self.file.take().ok_or_else(|| given_up(&self.path))?;
         let work = move |_: &Path| file.append(&bytes).map(|()| file);
-        self.file = Some(self.place.blocking("write", &self.path, work).await?);
+        self.file = Some(self.place.blocking("write", &self.path, work).await.map_err(gone_root)?);
         Ok(())
     }
 
@@ -264,8 +265,16 @@ impl PlaceWriter for LocalWriter {
         let file = self.file.take().ok_or_else(|| given_up(&self.path))?;
         let overwrite = self.overwrite;
         let work = move |target: &Path| file.finish(target, overwrite);
-        self.place.blocking("write", &self.path, work).await
+        self.place.blocking("write", &self.path, work).await.map_err(gone_root)
     }
+}
+
+/// A write that found no directory: somebody takes the place away. `NotFound` would mean that what is read is gone.
+fn gone_root(error: PortError) -> PortError {
+    if error.kind() == PortErrorKind::NotFound {
+        return PortError::with_source(PortErrorKind::Unavailable, error.to_string(), error);
+    }
+    error
 }
 
 fn given_up(path: &str) -> PortError {

@@ -1,7 +1,7 @@
 //! A prefix in an object store as a place.
 
 use super::{Creation, FileFacts, ListedFile, Overwrite, Place, PlaceWriter};
-use crate::error::from_store;
+use crate::error::{from_store, from_store_write};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -72,6 +72,10 @@ impl ObjectPlace {
 
     fn error(&self, action: &str, path: &str, error: object_store::Error) -> PortError {
         from_store(action, &self.display(path), error)
+    }
+
+    fn write_error(&self, path: &str, error: object_store::Error) -> PortError {
+        from_store_write(&self.display(path), error)
     }
 
     /// A failure to read up to `end`. Stores answer a range that lies beyond the file as if the request were wrong.
@@ -150,6 +154,7 @@ impl Place for ObjectPlace {
             overwrite,
             part: BytesMut::new(),
             part_permits: Vec::new(),
+            length_bytes: 0,
             parts_sent: 0,
             upload: None,
             in_flight: JoinSet::new(),
@@ -214,6 +219,8 @@ struct ObjectWriter {
     part: BytesMut,
     /// Permits for the memory of `part`.
     part_permits: Vec<OwnedSemaphorePermit>,
+    /// All that was written.
+    length_bytes: u64,
     parts_sent: usize,
     upload: Option<Upload>,
     in_flight: JoinSet<object_store::Result<()>>,
@@ -245,7 +252,7 @@ impl ObjectWriter {
     async fn send_part(&mut self) -> PortResult<()> {
         if self.upload.is_none() {
             let begun = self.place.store.put_multipart(&self.key).await;
-            let inner = begun.map_err(|error| self.place.error("write", &self.path, error))?;
+            let inner = begun.map_err(|error| self.place.write_error(&self.path, error))?;
             self.upload = Some(Upload { inner: Some(inner) });
         }
         while PARTS_IN_FLIGHT <= self.in_flight.len() {
@@ -267,9 +274,29 @@ impl ObjectWriter {
 
     async fn join_part(&mut self) -> PortResult<()> {
         match self.in_flight.join_next().await {
-            Some(Ok(Err(error))) => Err(self.place.error("write", &self.path, error)),
+            Some(Ok(Err(error))) => Err(self.place.write_error(&self.path, error)),
             Some(Err(error)) => Err(crate::error::from_join(error)),
             Some(Ok(Ok(()))) | None => Ok(()),
+        }
+    }
+
+    /// Completes the upload. When the answer is lost, the library asks again, and the store does not know the upload
+    /// any more: whether it was completed shows in what lies under the name.
+    async fn complete(&mut self, before: Option<&FileFacts>) -> PortResult<()> {
+        let Some(upload) = self.upload.as_mut().and_then(|upload| upload.inner.as_mut()) else {
+            return Ok(());
+        };
+        match upload.complete().await {
+            Ok(_) => Ok(()),
+            Err(error @ object_store::Error::NotFound { .. }) => {
+                let found = self.place.facts(&self.path).await?;
+                let complete = found.as_ref().is_some_and(|found| found.size_bytes == self.length_bytes);
+                if complete && found.as_ref() != before {
+                    return Ok(());
+                }
+                Err(self.place.write_error(&self.path, error))
+            }
+            Err(error) => Err(self.place.write_error(&self.path, error)),
         }
     }
 
@@ -288,7 +315,7 @@ impl ObjectWriter {
             {
                 Ok(Creation::Existed)
             }
-            Err(error) => Err(self.place.error("write", &self.path, error)),
+            Err(error) => Err(self.place.write_error(&self.path, error)),
         }
     }
 }
@@ -296,6 +323,7 @@ impl ObjectWriter {
 #[async_trait]
 impl PlaceWriter for ObjectWriter {
     async fn write(&mut self, mut bytes: Bytes) -> PortResult<()> {
+        self.length_bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.part_permits.is_empty() {
                 // One permit stands for one part of the first size; the rare larger parts weigh as many as exist.
@@ -324,12 +352,11 @@ impl PlaceWriter for ObjectWriter {
         while !self.in_flight.is_empty() {
             self.join_part().await?;
         }
-        if self.overwrite == Overwrite::Never && self.place.facts(&self.path).await?.is_some() {
+        let before = self.place.facts(&self.path).await?;
+        if self.overwrite == Overwrite::Never && before.is_some() {
             return Ok(Creation::Existed);
         }
-        if let Some(upload) = self.upload.as_mut().and_then(|upload| upload.inner.as_mut()) {
-            upload.complete().await.map_err(|error| self.place.error("write", &self.path, error))?;
-        }
+        self.complete(before.as_ref()).await?;
         // Nothing is left to take back.
         if let Some(upload) = self.upload.as_mut() {
             upload.inner = None;

@@ -5,11 +5,12 @@
 
 use super::answer::{Answer, Refusal};
 use crate::connect::S3Connection;
-use crate::error::from_store;
+use crate::error::{from_store, from_store_write};
 use backon::{ExponentialBuilder, Retryable};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::{HeaderName, HeaderValue, Method};
 use milvault_domain::error::PortResult;
+use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3;
 use object_store::client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector};
 use object_store::multipart::{MultipartStore, PartId};
@@ -106,7 +107,7 @@ impl CopyRequests {
         whole: &CopySource<'_>,
         size_bytes: u64,
     ) -> Result<Box<str>, Refusal> {
-        let failed = |error| Refusal::from_port_error(&from_store("write", to.as_ref(), error));
+        let failed = |error| Refusal::from_port_error(&from_store_write(to.as_ref(), error));
         let id = self.destination.create_multipart(to).await.map_err(failed)?;
         let upload =
             UploadGuard { store: Arc::clone(&self.destination), to: to.clone(), id: Some(id.clone()) };
@@ -117,9 +118,17 @@ impl CopyRequests {
         });
         let tags: Vec<Box<str>> = stream::iter(parts).buffered(PARTS_AT_ONCE).try_collect().await?;
         let parts = tags.into_iter().map(|tag| PartId { content_id: tag.into() }).collect();
-        let done = self.destination.complete_multipart(to, &id, parts).await.map_err(failed)?;
+        let tag = match self.destination.complete_multipart(to, &id, parts).await {
+            Ok(done) => done.e_tag,
+            // The answer to an earlier request was lost, or somebody took the upload back.
+            Err(error @ object_store::Error::NotFound { .. }) => match self.destination.head(to).await {
+                Ok(found) if found.size == size_bytes => found.e_tag,
+                _ => return Err(failed(error)),
+            },
+            Err(error) => return Err(failed(error)),
+        };
         upload.disarm();
-        Ok(done.e_tag.as_deref().map(crate::place::bare_tag).unwrap_or_default())
+        Ok(tag.as_deref().map(crate::place::bare_tag).unwrap_or_default())
     }
 
     /// Sends one copy request, again and again while the store says that it may work later.
