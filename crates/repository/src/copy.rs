@@ -1,5 +1,6 @@
 //! Getting bytes from a source into a repository.
 
+mod ahead;
 mod limit;
 mod local;
 mod server_side;

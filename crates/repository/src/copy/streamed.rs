@@ -1,6 +1,7 @@
 //! From any source into any repository, through this server: read, hashed, written as the bytes pass.
 
 use super::Attempt;
+use super::ahead::in_order;
 use super::limit::ByteLimit;
 use crate::backups::packs::stored_objects;
 use crate::error::{from_format, from_join};
@@ -97,15 +98,14 @@ impl StreamedCopies {
         let mut writer = self.place.writer(&path, overwrite).await?;
         let mut entries = Vec::with_capacity(objects.len());
         let mut offset_bytes = 0;
-        let in_order = stream::iter(0..objects.len()).map(|position| async move {
-            let object = &objects[position];
-            Ok((object, self.fetch(&object.source).await?))
-        });
-        let mut fetched = in_order.buffered(SMALL_AT_ONCE);
-        while let Some((object, fetched)) = fetched.try_next().await? {
+        let ahead: Vec<_> =
+            objects.iter().map(|object| self.source.clone().fetch(object.source.clone())).collect();
+        let mut fetched = in_order(ahead, SMALL_AT_ONCE);
+        let mut left = objects.iter();
+        while let (Some(fetched), Some(object)) = (fetched.try_next().await?, left.next()) {
             let pieces = match fetched {
                 Fetched::Whole(bytes) => stream::iter([Ok(bytes)]).boxed(),
-                Fetched::Later => self.read(&object.source).await?,
+                Fetched::Later => self.source.read(&object.source).await?,
             };
             let hash = self.append(writer.as_mut(), &object.source, pieces, attempt).await?;
             let stored_bytes = object.source.size_bytes;
@@ -126,7 +126,7 @@ impl StreamedCopies {
     ) -> PortResult<StoredObject> {
         let path = layout::object(object.id);
         let mut writer = self.place.writer(&path, Overwrite::Never).await?;
-        let pieces = self.read(&object.source).await?;
+        let pieces = self.source.read(&object.source).await?;
         let hash = self.append(writer.as_mut(), &object.source, pieces, attempt).await?;
         writer.finish().await?;
         Ok(StoredObject {
@@ -168,26 +168,28 @@ impl StreamedCopies {
         }
         Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()))
     }
+}
 
-    async fn fetch(&self, object: &SourceObject) -> PortResult<Fetched> {
+impl Source {
+    async fn fetch(self, object: SourceObject) -> PortResult<Fetched> {
         if SMALL_BYTES < object.size_bytes {
             return Ok(Fetched::Later);
         }
-        let mut pieces = self.read(object).await?;
+        let mut pieces = self.read(&object).await?;
         let mut whole = BytesMut::new();
         while let Some(piece) = pieces.try_next().await? {
             whole.extend_from_slice(&piece);
             if object.size_bytes < whole.len() as u64 {
-                return Err(changed(object));
+                return Err(changed(&object));
             }
         }
         Ok(Fetched::Whole(whole.freeze()))
     }
 
     async fn read(&self, object: &SourceObject) -> PortResult<BoxStream<'static, PortResult<Bytes>>> {
-        match &self.source {
-            Source::Object(source) => source.read(object).await,
-            Source::Local(source) => {
+        match self {
+            Self::Object(source) => source.read(object).await,
+            Self::Local(source) => {
                 let (source, object) = (source.clone(), object.clone());
                 let opened = tokio::task::spawn_blocking(move || {
                     let directory = source.open()?;

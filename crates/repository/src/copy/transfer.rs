@@ -1,6 +1,7 @@
 //! From one repository into another: whole packs and single objects inside a store where both share one, everything
 //! else through this server, hashed as it passes.
 
+use super::ahead::in_order;
 use super::limit::ByteLimit;
 use super::server_side::{CopiedFile, CopyRequests};
 use super::{Attempt, backoff, update_hash};
@@ -153,12 +154,10 @@ impl TransferCopier {
         let mut entries = Vec::with_capacity(located.len());
         let mut offset_bytes = 0;
         let stretches = stretches(self.from.as_ref(), located)?;
-        let in_order = stream::iter(0..stretches.len()).map(|position| {
-            let stretch = &stretches[position];
-            async move { Ok::<_, PortError>((stretch, self.fetch(stretch).await?)) }
-        });
-        let mut fetched = in_order.buffered(SMALL_AT_ONCE);
-        while let Some((stretch, fetched)) = fetched.try_next().await? {
+        let ahead: Vec<_> = stretches.iter().map(|stretch| self.fetch(stretch)).collect();
+        let mut fetched = in_order(ahead, SMALL_AT_ONCE);
+        let mut left = stretches.iter();
+        while let (Some(fetched), Some(stretch)) = (fetched.try_next().await?, left.next()) {
             let mut bytes = StretchBytes { pieces: self.pieces(stretch, fetched).await?, read: Bytes::new() };
             for object in stretch.objects {
                 let hash = self.append(writer.as_mut(), object, &mut bytes, attempt).await?;
@@ -256,12 +255,16 @@ impl TransferCopier {
         Ok(hash)
     }
 
-    async fn fetch(&self, stretch: &Stretch<'_>) -> PortResult<Fetched> {
-        if SMALL_BYTES < stretch.bytes.end - stretch.bytes.start {
-            return Ok(Fetched::Later);
+    fn fetch(&self, stretch: &Stretch<'_>) -> impl Future<Output = PortResult<Fetched>> + use<> {
+        let (from, path, bytes) = (Arc::clone(&self.from), stretch.path.clone(), stretch.bytes.clone());
+        let first = stretch.objects.first().cloned();
+        async move {
+            if SMALL_BYTES < bytes.end - bytes.start {
+                return Ok(Fetched::Later);
+            }
+            let read = from.read(&path, bytes).await;
+            read.map(Fetched::Whole).map_err(|error| lost_stretch(from.as_ref(), first.as_ref(), error))
         }
-        let read = self.from.read(&stretch.path, stretch.bytes.clone()).await;
-        read.map(Fetched::Whole).map_err(|error| self.lost_stretch(stretch, error))
     }
 
     async fn pieces(
@@ -273,15 +276,8 @@ impl TransferCopier {
             Fetched::Whole(bytes) => Ok(stream::iter([Ok(bytes)]).boxed()),
             Fetched::Later => {
                 let pieces = self.from.stream(&stretch.path, stretch.bytes.clone()).await;
-                pieces.map_err(|error| self.lost_stretch(stretch, error))
+                pieces.map_err(|error| lost_stretch(self.from.as_ref(), stretch.objects.first(), error))
             }
-        }
-    }
-
-    fn lost_stretch(&self, stretch: &Stretch<'_>, error: PortError) -> PortError {
-        match stretch.objects.first() {
-            Some(object) => lost(self.from.as_ref(), object, error),
-            None => error,
         }
     }
 
@@ -320,6 +316,13 @@ impl Copier for TransferCopier {
             .when(|error: &PortError| error.kind() == PortErrorKind::Unavailable)
             .notify(|error, pause| tracing::warn!(%error, ?pause, "a unit is copied again"))
             .await
+    }
+}
+
+fn lost_stretch(place: &dyn Place, first: Option<&StoredObject>, error: PortError) -> PortError {
+    match first {
+        Some(object) => lost(place, object, error),
+        None => error,
     }
 }
 
