@@ -194,8 +194,8 @@ fn client_options(endpoint: Option<&str>, ca_pem: Option<&str>) -> PortResult<Cl
         .with_allow_http(client_is_plain(endpoint))
         .with_connect_timeout(Duration::from_secs(5))
         .with_read_timeout(Duration::from_secs(30))
-        // A copy inside the store of the largest object that is copied in one request takes its time.
-        .with_timeout(Duration::from_mins(5));
+        // An answer may be as long as a file and as slow as its reader; silence is what the other limits bound.
+        .with_timeout_disabled();
     if let Some(pem) = ca_pem {
         let certificates = Certificate::from_pem_bundle(pem.as_bytes())
             .map_err(|error| invalid(format!("the certificates in `caPem` cannot be read: {error}")))?;
@@ -242,6 +242,7 @@ mod tests {
     use super::*;
     use milvault_domain::secret::SecretValue;
     use milvault_domain::storage::LocalStorage;
+    use object_store::ClientConfigKey;
 
     struct Plain;
 
@@ -306,6 +307,14 @@ mod tests {
             unreachable!("S3 is an object store");
         };
         assert_eq!((connection.container.as_str(), connection.prefix.as_str()), ("s3://bucket", "a/b"));
+    }
+
+    #[test]
+    fn silence_is_limited_and_the_length_of_an_answer_is_not() {
+        let options = client_options(None, None).unwrap();
+        assert_eq!(options.get_config_value(&ClientConfigKey::Timeout), None);
+        assert!(options.get_config_value(&ClientConfigKey::ReadTimeout).is_some());
+        assert!(options.get_config_value(&ClientConfigKey::ConnectTimeout).is_some());
     }
 
     #[test]

@@ -5,12 +5,14 @@
 
 mod buffer;
 mod direct;
+mod download;
 mod local;
 mod object;
 mod sequential;
 
 pub(crate) use buffer::{BufferPool, PooledBuffer};
 pub(crate) use direct::{BufferedDirectFile, DirectFile, Readers};
+pub(crate) use download::Download;
 pub(crate) use local::{LocalPlace, count_files};
 pub(crate) use object::{ObjectPlace, bare_tag};
 

@@ -1,10 +1,10 @@
 //! A prefix in an object store as a place.
 
-use super::{Creation, FileFacts, ListedFile, Overwrite, Place, PlaceWriter};
+use super::{Creation, Download, FileFacts, ListedFile, Overwrite, Place, PlaceWriter};
 use crate::error::{from_store, from_store_write};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{BoxStream, StreamExt};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use object_store::path::Path;
 use object_store::{
@@ -138,12 +138,22 @@ impl Place for ObjectPlace {
         }
         let end = range.end;
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let answer = match self.store.get_opts(&self.key(path)?, options).await {
+        let key = self.key(path)?;
+        let answer = match self.store.get_opts(&key, options).await {
             Ok(answer) => answer,
             Err(error) => return Err(self.read_error(path, end, error).await),
         };
         let shown = self.display(path);
-        Ok(answer.into_stream().map_err(move |error| from_store("read", &shown, error)).boxed())
+        let failed = move |error| match error {
+            // A damaged pack that is written anew meanwhile: whoever begins again reads one file, not parts of two.
+            object_store::Error::Precondition { .. } => PortError::with_source(
+                PortErrorKind::Unavailable,
+                format!("`{shown}` was replaced while it was read"),
+                error,
+            ),
+            error => from_store("read", &shown, error),
+        };
+        Ok(Download::new(&self.store, key, answer, failed).stream())
     }
 
     async fn writer(&self, path: &str, overwrite: Overwrite) -> PortResult<Box<dyn PlaceWriter>> {

@@ -3,10 +3,10 @@
 use super::grouped::{self, Groups};
 use super::{KeyLayout, changed, gone, too_large};
 use crate::error::from_store;
-use crate::place::bare_tag;
+use crate::place::{Download, bare_tag};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{BoxStream, StreamExt};
 use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::object::{Fingerprint, SourceObject};
@@ -78,18 +78,22 @@ impl ObjectSource {
             }
             Fingerprint::ModifiedAtNanos(_) => GetOptions::default(),
         };
-        let answer = match self.store.get_opts(&self.binlog(&object.key).await?, options).await {
+        let key = self.binlog(&object.key).await?;
+        let (shown, listed) = (self.display(&object.key.to_string()), object.clone());
+        let failed = move |error| match error {
+            object_store::Error::NotFound { .. } => gone(&listed.key),
+            object_store::Error::Precondition { .. } => changed(&listed),
+            error => from_store("read", &shown, error),
+        };
+        let answer = match self.store.get_opts(&key, options).await {
             Ok(answer) => answer,
-            Err(object_store::Error::NotFound { .. }) => return Err(gone(&object.key)),
-            Err(object_store::Error::Precondition { .. }) => return Err(changed(object)),
-            Err(error) => return Err(from_store("read", &self.display(&object.key.to_string()), error)),
+            Err(error) => return Err(failed(error)),
         };
         // Stores that ignore the condition still tell what they are sending.
         if answer.meta.size != object.size_bytes || fingerprint(&answer.meta) != object.fingerprint {
             return Err(changed(object));
         }
-        let shown = self.display(&object.key.to_string());
-        Ok(answer.into_stream().map_err(move |error| from_store("read", &shown, error)).boxed())
+        Ok(Download::new(&self.store, key, answer, failed).stream())
     }
 
     fn display(&self, relative: &str) -> String {
