@@ -32,6 +32,8 @@ const PART_BYTES: u64 = 512 << 20;
 const PART_MIN_BYTES: u64 = 5 << 20;
 /// How long a signed request may be used.
 const SIGNATURE_VALID: Duration = Duration::from_mins(5);
+/// How long a store may be busy with a copy before it answers: it reads and writes up to 5 GiB.
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(5);
 /// Times that a copy is asked for again.
 const REPEATS_MAX: usize = 5;
 
@@ -65,7 +67,7 @@ impl CopyRequests {
         multipart_copy: bool,
     ) -> PortResult<Self> {
         let http = ReqwestConnector::default()
-            .connect(&destination.client)
+            .connect(&destination.client.clone().with_read_timeout(ANSWER_TIME_MAX))
             .map_err(|error| from_store("connect to", &destination.config.bucket, error))?;
         let destination = Arc::clone(&destination.store);
         Ok(Self { destination, http, source_bucket: source_bucket.to_owned(), multipart_copy })
@@ -263,7 +265,11 @@ fn percent_encode(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::connect::connect_s3;
+    use crate::fake_store::FakeStore;
+    use milvault_domain::error::PortErrorKind;
 
     #[test]
     fn parts_cover_an_object_and_none_is_too_short() {
@@ -275,6 +281,38 @@ mod tests {
             let short = ranges.iter().any(|range| range.end - range.start < PART_MIN_BYTES);
             assert!(!short || ranges.len() == 1, "{size}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_copy_may_take_longer_than_other_answers() {
+        let fake = FakeStore::start();
+        fake.state().objects.insert(String::from("from"), vec![1; 100]);
+        fake.state().copy_pause = Duration::from_secs(1);
+        let mut connection = connect_s3(&fake.config(""), &fake).unwrap();
+        connection.client = connection.client.with_read_timeout(Duration::from_millis(100));
+        let requests = CopyRequests::new(&connection, "bucket", false).unwrap();
+        let from = requests.copy_source(&Path::from("from"));
+        let source = CopySource { from: &from, if_match: None, range: None };
+        requests.request_once(&Path::from("to"), &source, None).await.unwrap();
+        assert!(fake.state().objects.contains_key("to"));
+    }
+
+    #[tokio::test]
+    async fn a_completion_whose_answer_is_lost_is_seen_in_the_copy() {
+        let fake = FakeStore::start();
+        fake.state().objects.insert(String::from("from"), vec![1; 100]);
+        fake.state().loses_completions = true;
+        let requests =
+            CopyRequests::new(&connect_s3(&fake.config(""), &fake).unwrap(), "bucket", true).unwrap();
+        let from = requests.copy_source(&Path::from("from"));
+        let source = CopySource { from: &from, if_match: None, range: None };
+        let copied = requests.copy_parts(&Path::from("to"), &source, 100).await;
+        assert!(!copied.unwrap().is_empty());
+        assert_eq!(fake.state().objects["to"], vec![1; 100]);
+
+        fake.state().forgets_uploads = true;
+        let refused = requests.copy_parts(&Path::from("other"), &source, 100).await;
+        assert_eq!(refused.unwrap_err().kind(), PortErrorKind::Unavailable);
     }
 
     #[test]
