@@ -78,8 +78,11 @@ fn kind_of_store(error: &object_store::Error, text: &str) -> PortErrorKind {
     }
 }
 
+/// The code of stores for a bucket that does not exist.
+const NO_BUCKET: &str = "NoSuchBucket";
+
 fn is_missing_bucket(text: &str) -> bool {
-    text.contains("NoSuchBucket")
+    element(text, "Code") == Some(NO_BUCKET)
 }
 
 fn store_error(
@@ -113,18 +116,26 @@ fn store_error(
     PortError::with_source(kind, format!("cannot {action} `{path}`: {reason}"), error)
 }
 
-/// What a store says in words or codes, where the library knows no error of its own for it.
-pub(crate) fn kind_of_text(text: &str) -> PortErrorKind {
-    const FULL: [&str; 6] =
-        ["QuotaExceeded", "InsufficientStorage", "507", "NoSpace", "XMinioStorageFull", "EntityTooLarge"];
+/// What a store says in its answer, where the library knows no error of its own for it.
+fn kind_of_text(text: &str) -> PortErrorKind {
+    const STATUS: &str = "Server returned non-2xx status code: ";
+    let status = text.split_once(STATUS).and_then(|(_, rest)| rest.get(..3)?.parse().ok());
+    kind_of_answer(status, element(text, "Code").unwrap_or_default())
+}
+
+/// What a status and the code in an answer's body mean. Nothing else is looked at: addresses, keys and ids of requests
+/// hold any digits and words.
+pub(crate) fn kind_of_answer(status: Option<u16>, code: &str) -> PortErrorKind {
+    const FULL: [&str; 5] =
+        ["QuotaExceeded", "InsufficientStorage", "NoSpace", "StorageFull", "EntityTooLarge"];
     const DENIED: [&str; 5] =
         ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"];
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if text.contains("NoSuchBucket") {
+    let has = |words: &[&str]| words.iter().any(|word| code.contains(word));
+    if code == NO_BUCKET {
         PortErrorKind::NotFound
     } else if has(&DENIED) {
         PortErrorKind::PermissionDenied
-    } else if has(&FULL) {
+    } else if status == Some(507) || has(&FULL) {
         PortErrorKind::StorageFull
     } else {
         PortErrorKind::Unavailable
@@ -145,16 +156,18 @@ fn deepest_text(error: &dyn std::error::Error) -> String {
 /// `<Code>: <Message>` of a store's XML answer, or the text itself, cut to a readable length.
 pub(crate) fn code_of(text: &str) -> String {
     const CHARS_MAX: usize = 300;
-    let element = |name: &str| {
-        let start = text.find(&format!("<{name}>"))? + name.len() + 2;
-        let length = text[start..].find("</")?;
-        Some(&text[start..start + length])
-    };
-    match (element("Code"), element("Message")) {
+    match (element(text, "Code"), element(text, "Message")) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
         _ => text.chars().take(CHARS_MAX).collect(),
     }
+}
+
+/// What an element of an XML answer holds.
+fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let start = text.find(&format!("<{name}>"))? + name.len() + 2;
+    let length = text[start..].find("</")?;
+    Some(&text[start..start + length])
 }
 
 /// A file of the repository that does not decode.
@@ -198,5 +211,26 @@ mod tests {
         assert_eq!(code_of(text), "AccessDenied: Access Denied.");
         assert_eq!(kind_of_text(text), PortErrorKind::PermissionDenied);
         assert_eq!(kind_of_text("connection refused"), PortErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn only_status_and_code_tell_what_a_store_means() {
+        let answer = |status: &str, code: &str, key: &str| {
+            kind_of_text(&format!(
+                "Generic S3 error: Error performing PUT http://store:5507/{key} in 1s - Server returned non-2xx status \
+                 code: {status}: <Error><Code>{code}</Code><Resource>/{key}</Resource><RequestId>4F507A</RequestId>\
+                 </Error>"
+            ))
+        };
+        for key in ["packs/50/507f", "AccessDenied", "NoSuchBucket", "QuotaExceeded"] {
+            assert_eq!(
+                answer("503 Service Unavailable", "SlowDown", key),
+                PortErrorKind::Unavailable,
+                "{key}"
+            );
+        }
+        assert_eq!(answer("507 Insufficient Storage", "", "a"), PortErrorKind::StorageFull);
+        assert_eq!(answer("400 Bad Request", "XMinioStorageFull", "a"), PortErrorKind::StorageFull);
+        assert_eq!(answer("400 Bad Request", "ExpiredToken", "a"), PortErrorKind::PermissionDenied);
     }
 }

@@ -1,6 +1,6 @@
 //! What a store answers to a copy request. Stores may answer 200 and say in the body that it failed.
 
-use crate::error::kind_of_text;
+use crate::error::kind_of_answer;
 use crate::place::bare_tag;
 use crate::source::{changed, gone};
 use futures::TryStreamExt;
@@ -99,7 +99,7 @@ impl Refusal {
             (StatusCode::NOT_FOUND, "NoSuchBucket" | "NoSuchUpload") => PortErrorKind::InvalidInput,
             (StatusCode::NOT_FOUND, _) => PortErrorKind::NotFound,
             (StatusCode::BAD_REQUEST | StatusCode::NOT_IMPLEMENTED, _) => PortErrorKind::Unsupported,
-            _ => kind_of_text(&code),
+            _ => kind_of_answer(Some(status.as_u16()), &code),
         };
         let reason = match body.message {
             Some(message) => format!("{status}, {code}: {message}"),
