@@ -91,7 +91,8 @@ async fn look<Id: Copy + Eq + Hash>(
     if LISTING_PAYS_FROM <= wanted.len() {
         let mut files = place.list(directory);
         while let Some(file) = files.try_next().await? {
-            let id = file.path.rsplit('/').next().and_then(id_of);
+            // A file of that name elsewhere is not the one that the manifest means.
+            let id = file.path.rsplit('/').next().and_then(id_of).filter(|id| path_of(*id) == file.path);
             if let Some(slot) = id.and_then(|id| wanted.get_mut(&id)) {
                 *slot = Some(file.facts);
             }
@@ -105,4 +106,34 @@ async fn look<Id: Copy + Eq + Hash>(
         wanted.insert(id, facts);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::place::{LocalPlace, Overwrite};
+    use bytes::Bytes;
+
+    #[tokio::test]
+    async fn a_file_of_the_right_name_in_the_wrong_directory_is_not_there() {
+        let root = tempfile::tempdir().unwrap();
+        let place = LocalPlace::new(root.path());
+        let files: Vec<DataFile> = (0..u32::try_from(LISTING_PAYS_FROM).unwrap())
+            .map(|number| {
+                let mut bytes = [0xab; 16];
+                bytes[..4].copy_from_slice(&number.to_be_bytes());
+                DataFile::Pack(PackId::from_bytes(bytes))
+            })
+            .collect();
+        let [DataFile::Pack(right), DataFile::Pack(wrong), ..] = files[..] else { unreachable!() };
+        place.create(&layout::pack(right), Bytes::from_static(b"x"), Overwrite::Never).await.unwrap();
+        for elsewhere in
+            [format!("packs/ff/{wrong}"), format!("packs/{wrong}"), format!("packs/00/old/{wrong}")]
+        {
+            place.create(&elsewhere, Bytes::from_static(b"x"), Overwrite::Never).await.unwrap();
+        }
+        let survey = Survey::of_files(&place, &files).await.unwrap();
+        assert_eq!(survey.packs, HashMap::from([(right, 1)]));
+    }
 }
