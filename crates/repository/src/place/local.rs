@@ -141,8 +141,8 @@ impl Place for LocalPlace {
                 batch.push(Ok(file));
                 LIST_BATCH <= batch.len() && sender.blocking_send(std::mem::take(&mut batch)).is_err()
             });
-            if let Err(error) = walked {
-                batch.push(Err(from_io("list", &start.display().to_string(), error)));
+            if let Err(Unlisted(directory, error)) = walked {
+                batch.push(Err(from_io("list", &directory.display().to_string(), error)));
             }
             // A receiver that is gone has seen enough.
             let _ = sender.blocking_send(batch);
@@ -196,7 +196,8 @@ pub(crate) fn count_files(directory: &Path) -> io::Result<u64> {
     walk(directory, directory, &mut |_| {
         files += 1;
         false
-    })?;
+    })
+    .map_err(|Unlisted(_, error)| error)?;
     Ok(files)
 }
 
@@ -212,25 +213,34 @@ fn too_short(path: &str) -> PortError {
     )
 }
 
+/// A directory that could not be listed, and why.
+struct Unlisted(PathBuf, io::Error);
+
+/// What file systems keep at their root for themselves, readable for nobody else.
+const LOST_FOUND: &str = "lost+found";
+
 /// Visits all regular files below a directory until `visit` gives `true`. Links are not followed.
-fn walk(root: &Path, start: &Path, visit: &mut impl FnMut(ListedFile) -> bool) -> io::Result<()> {
+fn walk(root: &Path, start: &Path, visit: &mut impl FnMut(ListedFile) -> bool) -> Result<(), Unlisted> {
     let mut directories = vec![start.to_owned()];
     while let Some(directory) = directories.pop() {
+        let failed = |error| Unlisted(directory.clone(), error);
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             // Never made, or removed since its name was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(failed(error)),
         };
         for entry in entries {
-            let entry = entry?;
+            let entry = entry.map_err(failed)?;
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+                Err(error) => return Err(failed(error)),
             };
             if metadata.is_dir() {
-                directories.push(entry.path());
+                if directory != root || entry.file_name() != LOST_FOUND {
+                    directories.push(entry.path());
+                }
             } else {
                 let path = entry.path();
                 let relative = path.strip_prefix(root).unwrap_or(&path);
