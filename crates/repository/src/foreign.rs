@@ -20,11 +20,19 @@ use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::milvus::Cut;
 use milvault_domain::ports::{ForeignBackup, SourceStore};
 use std::collections::HashSet;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Longest description that is read. Ten million files need less.
-const META_BYTES_MAX: u64 = 2 << 30;
+/// Longest description that is read. A million files need less.
+const META_BYTES_MAX: u64 = 256 << 20;
 /// Directories that are looked at at once. Each may hold a description in memory.
 const LOOKS_AT_ONCE: usize = 4;
+/// Descriptions above this size are in memory one at a time, whoever asks: the caller names the place.
+const LARGE_BYTES: u64 = 8 << 20;
+
+static LARGE: Semaphore = Semaphore::const_new(1);
+
+/// What file systems keep at their root for themselves.
+const LOST_FOUND: &str = "lost+found";
 
 fn full_meta(directory: &str) -> String {
     format!("{directory}/meta/full_meta.json")
@@ -36,7 +44,8 @@ fn full_meta(directory: &str) -> String {
 /// Errors of the store.
 pub(crate) async fn list(place: &dyn Place) -> PortResult<Vec<ForeignBackup>> {
     let names = place.directories("").await?;
-    let names: Vec<String> = names.into_iter().filter(|name| check_directory(name).is_ok()).collect();
+    let may_be = |name: &String| name != LOST_FOUND && check_directory(name).is_ok();
+    let names: Vec<String> = names.into_iter().filter(may_be).collect();
     let looks = stream::iter(0..names.len()).map(|position| look(place, &names[position]));
     let found: Vec<Option<ForeignBackup>> = looks.buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
     let mut found: Vec<ForeignBackup> = found.into_iter().flatten().collect();
@@ -50,7 +59,7 @@ pub(crate) async fn list(place: &dyn Place) -> PortResult<Vec<ForeignBackup>> {
 /// As the port says.
 pub(crate) async fn read(place: &dyn Place, directory: &str, binlogs: &dyn SourceStore) -> PortResult<Cut> {
     check_directory(directory)?;
-    let Some((meta, written_at_ms)) = read_meta(place, directory).await? else {
+    let Some(Description { meta, written_at_ms, .. }) = read_meta(place, directory).await? else {
         let shown = place.display(directory);
         if is_foreign(place, directory).await? {
             return Err(PortError::new(PortErrorKind::Corrupt, without_description(&shown)));
@@ -95,16 +104,29 @@ async fn look(place: &dyn Place, directory: &str) -> PortResult<Option<ForeignBa
         size_bytes: 0,
         problem: Some(problem),
     };
-    match read_meta(place, directory).await {
-        Ok(Some((meta, written_at_ms))) => Ok(Some(describe(directory, &meta, written_at_ms))),
-        Ok(None) if is_foreign(place, directory).await? => {
-            Ok(Some(nothing_known(without_description(&place.display(directory)))))
-        }
-        Ok(None) => Ok(None),
-        Err(error) if matches!(error.kind(), PortErrorKind::Corrupt | PortErrorKind::Unsupported) => {
+    let looked = async {
+        Ok::<_, PortError>(match read_meta(place, directory).await? {
+            Some(Description { meta, written_at_ms, .. }) => Some(describe(directory, &meta, written_at_ms)),
+            None if is_foreign(place, directory).await? => {
+                Some(nothing_known(without_description(&place.display(directory))))
+            }
+            None => None,
+        })
+    };
+    match looked.await {
+        // It is about this directory; the others are to be seen all the same.
+        Err(error)
+            if matches!(
+                error.kind(),
+                PortErrorKind::Corrupt
+                    | PortErrorKind::Unsupported
+                    | PortErrorKind::PermissionDenied
+                    | PortErrorKind::Internal
+            ) =>
+        {
             Ok(Some(nothing_known(error.to_string())))
         }
-        Err(error) => Err(error),
+        looked => looked,
     }
 }
 
@@ -130,8 +152,16 @@ fn describe(directory: &str, meta: &BackupMeta, written_at_ms: i64) -> ForeignBa
     }
 }
 
-/// Reads a description, and when it was written; `None` when there is none.
-async fn read_meta(place: &dyn Place, directory: &str) -> PortResult<Option<(BackupMeta, i64)>> {
+/// A description that was read.
+struct Description {
+    meta: BackupMeta,
+    written_at_ms: i64,
+    /// Held while a large one is in memory.
+    _large: Option<SemaphorePermit<'static>>,
+}
+
+/// Reads a description; `None` when there is none.
+async fn read_meta(place: &dyn Place, directory: &str) -> PortResult<Option<Description>> {
     let path = full_meta(directory);
     let Some(facts) = place.facts(&path).await? else { return Ok(None) };
     let shown = place.display(&path);
@@ -144,13 +174,15 @@ async fn read_meta(place: &dyn Place, directory: &str) -> PortResult<Option<(Bac
             ),
         ));
     }
+    // Nobody closes the semaphore.
+    let large = if LARGE_BYTES < facts.size_bytes { LARGE.acquire().await.ok() } else { None };
     let json = place.read(&path, 0..facts.size_bytes).await?;
     let parsed = tokio::task::spawn_blocking(move || serde_json::from_slice::<BackupMeta>(&json));
     let meta = parsed.await.map_err(from_join)?.map_err(|error| {
         let message = format!("`{shown}` cannot be understood: {error}");
         PortError::with_source(PortErrorKind::Corrupt, message, error)
     })?;
-    Ok(Some((meta, facts.modified_at.timestamp_millis())))
+    Ok(Some(Description { meta, written_at_ms: facts.modified_at.timestamp_millis(), _large: large }))
 }
 
 /// Checks that every file that the description names is there. Versions of milvus-backup passed over files that were

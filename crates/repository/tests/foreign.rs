@@ -105,6 +105,28 @@ async fn places_without_such_directories_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_else_lies_there_hides_no_backup() {
+    let source = place(|_| {}).await;
+    source.put("notes/meta", b"a file where a directory would be").await;
+    source.put("other/meta/full_meta.json/x", b"a directory where the description would be").await;
+    source.put("lost+found/meta/backup_meta.json", b"{}").await;
+    let found = list(&source).await;
+    let names: Vec<(&str, bool)> =
+        found.iter().map(|found| (found.directory.as_str(), found.problem.is_some())).collect();
+    assert_eq!(names, [(NIGHTLY, false), ("other", true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_description_that_would_fill_the_memory_is_not_read() {
+    let source = place(|_| {}).await;
+    let path = source.path(&format!("{NIGHTLY}/meta/full_meta.json"));
+    std::fs::File::options().write(true).open(path).unwrap().set_len((256 << 20) + 1).unwrap();
+    let found = list(&source).await;
+    assert!(found[0].problem.as_ref().is_some_and(|problem| problem.contains("are not read")), "{found:?}");
+    assert_eq!(failure(&source, NIGHTLY).await.kind(), PortErrorKind::Unsupported);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn level_files_alone_are_not_restored_from() {
     let source = place(|_| {}).await;
     source.remove(&format!("{NIGHTLY}/meta/full_meta.json")).await;

@@ -69,7 +69,10 @@ impl Place for LocalPlace {
         self.blocking("look at", path, |path| match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_file() => Ok(Some(facts(&metadata))),
             Ok(_) => Err(io::Error::other("it is not a regular file")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // A file where a directory would be holds nothing either.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         })
         .await
