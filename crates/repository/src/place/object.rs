@@ -180,12 +180,18 @@ impl Place for ObjectPlace {
         let skip = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
         let listing = self.store.list(Some(&key));
         listing
-            .map(move |file| match file {
-                Ok(meta) => {
-                    let path = meta.location.as_ref().get(skip..).unwrap_or_default().to_owned();
-                    Ok(ListedFile { path, facts: facts(&meta) })
-                }
-                Err(error) => Err(from_store("list", &shown, error)),
+            .filter_map(move |file| {
+                let file = match file {
+                    // Consoles make an empty object under the name of the prefix itself, and show it as a folder.
+                    Ok(meta) => meta
+                        .location
+                        .as_ref()
+                        .get(skip..)
+                        .filter(|path| !path.is_empty())
+                        .map(|path| Ok(ListedFile { path: path.to_owned(), facts: facts(&meta) })),
+                    Err(error) => Some(Err(from_store("list", &shown, error))),
+                };
+                std::future::ready(file)
             })
             .boxed()
     }
