@@ -57,6 +57,12 @@ pub(crate) async fn write(place: &dyn Place, marker: &Marker) -> PortResult<()> 
     })?;
     match place.create(MARKER, Bytes::from(json), Overwrite::Never).await? {
         Creation::Created => Ok(()),
+        // The answer to an earlier request may have been lost: the marker there is this one then.
+        Creation::Existed
+            if read(place).await?.is_some_and(|found| found.repository_id == marker.repository_id) =>
+        {
+            Ok(())
+        }
         Creation::Existed => Err(PortError::new(
             PortErrorKind::Conflict,
             format!("`{}` has just been made by somebody else", place.display(MARKER)),
