@@ -25,6 +25,7 @@ use milvault_domain::plan::{CopyRoute, CopyUnit, PlannedObject};
 use milvault_domain::ports::Copier;
 use milvault_domain::progress::ProgressCounters;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Times that a unit is begun again after a failure that may pass. Single requests are repeated below this already.
@@ -39,12 +40,14 @@ pub(crate) struct RepositoryCopier {
     local: Option<LocalPacks>,
     /// Inside one store.
     server_side: Option<ServerSide>,
+    /// The store has refused to copy: it is said once.
+    refused: AtomicBool,
 }
 
 impl RepositoryCopier {
     /// A copier that streams.
     pub(crate) fn new(place: Arc<dyn Place>, streamed: StreamedCopies) -> Self {
-        Self { place, streamed, local: None, server_side: None }
+        Self { place, streamed, local: None, server_side: None, refused: AtomicBool::new(false) }
     }
 
     /// Uses the fast way between two local directories.
@@ -96,7 +99,15 @@ impl RepositoryCopier {
         match (unit, &self.server_side) {
             (CopyUnit::Pack { pack_id, objects }, _) => self.pack(*pack_id, objects, progress).await,
             (CopyUnit::ServerSide { objects }, Some(server_side)) => {
-                server_side.copy(objects, progress).await
+                match server_side.copy(objects, progress).await {
+                    Err(error) if is_refusal(&error) => {
+                        if !self.refused.swap(true, Ordering::Relaxed) {
+                            tracing::warn!(%error, "what the store does not copy goes through this server");
+                        }
+                        self.streamed.objects(objects, progress).await
+                    }
+                    copied => copied,
+                }
             }
             // The plan was made when the store could still do it.
             (CopyUnit::ServerSide { objects }, None) => self.streamed.objects(objects, progress).await,
@@ -117,6 +128,11 @@ impl Copier for RepositoryCopier {
             .notify(|error, pause| tracing::warn!(%error, ?pause, "a unit is copied again"))
             .await
     }
+}
+
+/// The store does not do it; the bytes go through this server.
+pub(crate) fn is_refusal(error: &PortError) -> bool {
+    matches!(error.kind(), PortErrorKind::Unsupported | PortErrorKind::PermissionDenied)
 }
 
 /// Pauses between attempts at a unit.

@@ -10,7 +10,7 @@ pub(crate) use local::LocalTarget;
 pub(crate) use object::ObjectTarget;
 
 use crate::backups::objects::{check_hash, confirm_unhashed, corrupt};
-use crate::copy::{Attempt, ByteLimit, backoff, update_hash};
+use crate::copy::{Attempt, ByteLimit, backoff, is_refusal, update_hash};
 use crate::place::{Place, PlaceWriter};
 use async_trait::async_trait;
 use backon::Retryable;
@@ -89,9 +89,7 @@ impl RepositoryStager {
                 progress.add_object();
                 Ok(())
             }
-            Err(error)
-                if matches!(error.kind(), PortErrorKind::Unsupported | PortErrorKind::PermissionDenied) =>
-            {
+            Err(error) if is_refusal(&error) => {
                 if !self.refused.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "objects are staged through this server");
                 }

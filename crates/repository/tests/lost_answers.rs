@@ -6,15 +6,18 @@
 mod fake_store;
 mod support;
 
+use async_trait::async_trait;
 use fake_store::FakeStore;
 use milvault_domain::error::PortErrorKind;
 use milvault_domain::job::VerifyLevel;
-use milvault_domain::plan::ObjectIndex;
+use milvault_domain::plan::{CopyRoute, ObjectIndex};
 use milvault_domain::ports::Stores;
 use milvault_domain::progress::ProgressCounters;
-use milvault_domain::repository::StoreCapabilities;
 use milvault_domain::storage::StorageConfig;
-use support::{Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, content, insert_key, repository_id, stores};
+use std::collections::BTreeMap;
+use support::{
+    Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, content, insert_key, repository_id, stores,
+};
 
 /// From a disk into a repository in the store.
 async fn lab(fake: &FakeStore) -> Lab {
@@ -45,4 +48,66 @@ async fn an_upload_that_the_store_forgot_may_be_tried_again() {
     let plan = lab.plan(&ObjectIndex::new()).await;
     let error = lab.copier().await.copy(&plan.units[0], &ProgressCounters::default()).await.unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Unavailable, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_whose_writing_was_not_answered_is_written() {
+    let fake = FakeStore::start();
+    fake.state().loses_put_of = Some("milvault.json");
+    let config = StorageConfig::S3(fake.config("repository"));
+    let capabilities = stores().create_repository(repository_id(1), &config).await.unwrap();
+    assert!(capabilities.conditional_put);
+    assert!(fake.state().loses_put_of.is_none());
+    let again = stores().create_repository(repository_id(2), &config).await.unwrap_err();
+    assert_eq!(again.kind(), PortErrorKind::Conflict, "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_a_console_made_is_an_empty_place() {
+    let fake = FakeStore::start();
+    fake.state().objects.insert(String::from("repository/"), Vec::new());
+    lab(&fake).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_refuses_to_copy_goes_through_this_server() {
+    for (status, code) in [(403, "AccessDenied"), (501, "NotImplemented")] {
+        let fake = FakeStore::start();
+        let source = fake.config("milvus");
+        let lab = lab(&fake).await;
+        for number in 1..4 {
+            let key = format!("milvus/{}", insert_key(SEGMENTS[0], 100, number));
+            fake.state().objects.insert(key, content(number, 1000));
+        }
+        let source = Box::new(StoredSource(StorageConfig::S3(source)));
+        let lab = Lab { source, ..lab };
+        assert_eq!(lab.copier().await.route(), CopyRoute::ServerSide);
+        fake.state().refuses_copies = Some((status, code));
+        let made = lab.back_up(backup_id(1), &[]).await;
+        assert_eq!((made.progress.objects_done, made.progress.bytes_done), (3, 3000), "{code}");
+        assert_eq!(made.progress.bytes_through_server, 3000);
+        assert_eq!(lab.verify(backup_id(1), VerifyLevel::Content).await.failures, []);
+    }
+}
+
+/// A cluster's storage in the store. Its files are put there directly.
+struct StoredSource(StorageConfig);
+
+#[async_trait]
+impl TestSource for StoredSource {
+    fn config(&self) -> StorageConfig {
+        self.0.clone()
+    }
+
+    async fn put(&self, _: &str, _: &[u8]) {
+        unreachable!()
+    }
+
+    async fn remove(&self, _: &str) {
+        unreachable!()
+    }
+
+    async fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        unreachable!()
+    }
 }

@@ -4,7 +4,7 @@
 use super::ahead::in_order;
 use super::limit::ByteLimit;
 use super::server_side::{CopiedFile, CopyRequests};
-use super::{Attempt, backoff, update_hash};
+use super::{Attempt, backoff, is_refusal, update_hash};
 use crate::backups::objects::{check_hash, confirm_unhashed, corrupt, extent};
 use crate::backups::packs::{PackState, inspect, stored_objects};
 use crate::error::from_format;
@@ -408,9 +408,4 @@ fn single(object: &StoredObject, hash: Option<ContentHash>, store_tag: Option<Bo
         hash,
         store_tag,
     }
-}
-
-/// The store does not do it; the bytes go through this server.
-fn is_refusal(error: &PortError) -> bool {
-    matches!(error.kind(), PortErrorKind::Unsupported | PortErrorKind::PermissionDenied)
 }
