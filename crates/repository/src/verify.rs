@@ -17,7 +17,7 @@ use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::BackupId;
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::manifest::{Item, PackEntry};
-use milvault_domain::object::{ContentHash, Location, ObjectId, PackId, StoredObject};
+use milvault_domain::object::{ContentHash, Encoding, Location, ObjectId, PackId, StoredObject};
 use milvault_domain::ports::VerifyReport;
 use milvault_domain::progress::{Progress, ProgressCounters};
 use report::Findings;
@@ -227,6 +227,14 @@ async fn check_file(check: &Arc<Check>, file: Range<usize>) -> PortResult<FileFi
         return Ok(findings);
     };
     let path = layout::file_of(first);
+    for object in objects {
+        let Encoding::Raw = object.encoding;
+        if object.stored_bytes != object.source.size_bytes {
+            let (stored, size) = (object.stored_bytes, object.source.size_bytes);
+            let reason = format!("the manifest states {stored} stored bytes of {size}");
+            findings.fail(&path, Some(object), reason);
+        }
+    }
     let readable = match first.location {
         Location::Pack { pack_id, .. } => check_pack(check, pack_id, &path, objects, &mut findings).await?,
         Location::Object => check_object(check, first, &path, &mut findings),

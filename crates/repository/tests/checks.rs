@@ -6,7 +6,7 @@ mod support;
 
 use milvault_domain::checks::{Damage, Damaged, Share};
 use milvault_domain::job::VerifyLevel;
-use milvault_domain::object::{Location, StoredObject};
+use milvault_domain::object::{ContentHash, Location, StoredObject};
 use milvault_domain::ports::{CheckOrder, CheckReport};
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::sweep::DataFile;
@@ -156,4 +156,22 @@ async fn a_lost_pack_and_an_unreadable_manifest_are_findings() {
     assert_eq!(forgotten.sound, [unneeded.key]);
     let partial = CheckOrder { all_backups: false, ..order(&[2], vec![unneeded]) };
     assert_eq!(check(&lab, &partial).await.sound, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_manifests_do_not_agree_about_is_found() {
+    let lab = local_lab().await;
+    lab.fill().await;
+    let made = lab.back_up(backup_id(1), &[]).await;
+    let mut objects = made.objects;
+    let key = objects[3].source.key.to_string();
+    objects[3].hash = Some(ContentHash::from_bytes([7; 32]));
+    lab.repository.seal(&header(backup_id(2)), objects).await.unwrap();
+    for backups in [[1, 2], [2, 1]] {
+        for level in [VerifyLevel::Structure, VerifyLevel::Content] {
+            let found = check(&lab, &CheckOrder { level, ..order(&backups, vec![]) }).await;
+            assert!(0 < found.report.failure_count, "{backups:?} {level:?}");
+            assert!(found.report.failures.iter().all(|failure| failure.key.as_ref() == Some(&key)));
+        }
+    }
 }

@@ -220,3 +220,15 @@ async fn damage_to_earlier_backups_does_not_stop_the_next() {
     damaged.lab.back_up(backup_id(2), &[]).await;
     assert_eq!(damaged.lab.verify(backup_id(2), VerifyLevel::Content).await.failures, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_not_as_long_as_its_source_is_found() {
+    let Damaged { lab, made, .. } = damaged().await;
+    let mut objects = made.objects;
+    objects[0].source.size_bytes += 1;
+    let key = objects[0].source.key.to_string();
+    lab.repository.seal(&header(backup_id(2)), objects).await.unwrap();
+    let report = lab.verify(backup_id(2), VerifyLevel::Existence).await;
+    assert_eq!(report.failures.len(), 1, "{:?}", report.failures);
+    assert_eq!(report.failures[0].key.as_deref(), Some(key.as_str()));
+}

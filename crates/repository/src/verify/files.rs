@@ -171,7 +171,11 @@ impl Wanted {
 
     fn add_object(&mut self, object: StoredObject, unhashed: &mut Vec<usize>) {
         let next = self.objects.len();
-        let position = *self.positions.entry((object.id, object.file())).or_insert(next);
+        let mut position = *self.positions.entry((object.id, object.file())).or_insert(next);
+        // What two manifests do not agree about is held against the file twice: one of them is wrong.
+        if self.objects.get(position).is_some_and(|known| !agree(known, &object)) {
+            position = next;
+        }
         if object.hash.is_none() {
             unhashed.push(position);
         }
@@ -180,6 +184,16 @@ impl Wanted {
             None => self.objects.push(object),
         }
     }
+}
+
+/// Whether two manifests state the same about an object's copy. A hash or a tag that only one of them has is no
+/// contradiction.
+fn agree(known: &StoredObject, other: &StoredObject) -> bool {
+    let same_hash = known.hash.is_none() || other.hash.is_none() || known.hash == other.hash;
+    let same_tag =
+        known.store_tag.is_none() || other.store_tag.is_none() || known.store_tag == other.store_tag;
+    let place = |object: &StoredObject| (object.location, object.stored_bytes, object.source.size_bytes);
+    same_hash && same_tag && place(known) == place(other)
 }
 
 /// Damage in the making.
