@@ -7,10 +7,12 @@ use super::buffer::{ALIGNMENT_BYTES, BufferPool, PooledBuffer};
 use super::{Creation, Overwrite};
 use rustix::fs::{OFlags, RenameFlags};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Piece in which a file is written that arrives as a stream.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -213,17 +215,37 @@ fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes a directory and its parents, each durable before anything is put into it.
 pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
+    /// Directories known to be durable. Few exist, and one more sync costs little, so the set may be forgotten.
+    static DURABLE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    const DURABLE_MAX: usize = 4096;
+    let durable = || DURABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let exists = directory.is_dir();
+    if exists && durable().contains(directory) {
         return Ok(());
     }
-    let parent = directory.parent().ok_or(io::ErrorKind::NotFound)?;
-    make_directory(parent)?;
-    match std::fs::create_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    // The root of the file system has no parent, and is nobody's to make.
+    let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return if exists { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) };
+    };
+    if !exists {
+        make_directory(parent)?;
+        match std::fs::create_dir(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
     }
-    // Also when somebody else was faster: his sync may still be to come.
-    sync_directory(parent)
+    // Also when somebody else was faster, in this process or another: his sync may still be to come.
+    match sync_directory(parent) {
+        // What this user may not open, or a file system does not sync, was there before this program.
+        Err(error) if exists && (error.kind() == io::ErrorKind::PermissionDenied || is_refusal(&error)) => {}
+        synced => synced?,
+    }
+    let mut durable = durable();
+    if DURABLE_MAX <= durable.len() {
+        durable.clear();
+    }
+    durable.insert(directory.to_owned());
+    Ok(())
 }
 
 /// Makes the entries of a directory durable.
