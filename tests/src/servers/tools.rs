@@ -29,6 +29,13 @@ const IDENTITY_PROVIDER: Package = Package {
     entry: "canaille/__init__.py",
 };
 
+const BLAKE3: Package = Package {
+    name: "python-blake3",
+    version: "1.0.11",
+    requirement: "blake3==1.0.11",
+    entry: "blake3/__init__.py",
+};
+
 /// Written last into a package's directory: the directory is complete, and made from this requirement.
 const MARKER: &str = "installed-from.txt";
 
@@ -64,6 +71,15 @@ impl Tools {
         ensure(&root()?, &IDENTITY_PROVIDER).await.context(
             "the identity provider of the tests cannot be had; it needs Python 3.10 with pip and the package index",
         )
+    }
+
+    /// Installs the hash function of repositories for Python if need be: the directory to import it from. Only the
+    /// reader that shares no code with Milvault needs it.
+    ///
+    /// # Errors
+    /// When it cannot be had; the message names the command that would install it.
+    pub async fn python_blake3() -> Result<PathBuf> {
+        ensure(&root()?, &BLAKE3).await.context("the reader of the format cannot have the package blake3")
     }
 
     /// Like [`Tools::install`], under a directory of the caller's choice.

@@ -7,6 +7,7 @@ mod cancel;
 mod checks;
 mod copies;
 mod crash;
+mod format_reader;
 mod full_disk;
 mod leases;
 mod lifecycle;

@@ -13,7 +13,7 @@ mod servers;
 pub(crate) use api::{Api, PATIENCE, Started, is_final, number, text};
 pub(crate) use browser::Browser;
 pub(crate) use bucket_check::{Bucket, compare_buckets, compare_with_directory};
-pub(crate) use collections::{plain_collection, plain_rows};
+pub(crate) use collections::{insert_plain, plain_collection, plain_rows};
 pub(crate) use every_type::TypedCollection;
 pub(crate) use installation::{Installation, local_storage, turn};
 pub(crate) use milvus_backup::write_milvus_backup;
