@@ -1,6 +1,7 @@
 //! An opened repository.
 
 use crate::backups;
+use crate::backups::packs::PackSizes;
 use crate::connect::Connection;
 use crate::layout;
 use crate::marker;
@@ -34,6 +35,8 @@ pub(crate) struct FileRepository {
     /// The same place, where it is a local directory.
     pub(crate) local: Option<LocalPlace>,
     pub(crate) capabilities: StoreCapabilities,
+    /// What the manifests that were read for an index state.
+    pub(crate) pack_sizes: PackSizes,
 }
 
 impl FileRepository {
@@ -133,11 +136,12 @@ impl BackupRepository for FileRepository {
         unfinished: &[BackupId],
         current: Option<&ManifestHeader>,
     ) -> PortResult<Holdings> {
-        backups::index::load(self.place.as_ref(), cluster_id, complete, unfinished, current).await
+        let (place, sizes) = (self.place.as_ref(), &self.pack_sizes);
+        backups::index::load(place, cluster_id, complete, unfinished, current, sizes).await
     }
 
     async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {
-        backups::seal::seal(self.place.as_ref(), header, objects).await
+        backups::seal::seal(self.place.as_ref(), header, objects, &self.pack_sizes).await
     }
 
     async fn read_header(&self, backup_id: BackupId) -> PortResult<ManifestHeader> {

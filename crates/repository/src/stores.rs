@@ -1,5 +1,6 @@
 //! Opens sources, repositories and the ways between them.
 
+use crate::backups::packs::PackSizes;
 use crate::connect::{Connection, ObjectConnection, connect, connect_s3};
 use crate::copy::{
     ByteLimit, CopyRequests, InStore, RepositoryCopier, ServerSide, Source, StreamedCopies, TransferCopier,
@@ -198,7 +199,7 @@ fn repository(id: RepositoryId, connection: Connection, capabilities: StoreCapab
         }
         Connection::Object(connection) => (Arc::new(object_place(connection, capabilities)), None),
     };
-    FileRepository { id, place, connection, local, capabilities }
+    FileRepository { id, place, connection, local, capabilities, pack_sizes: PackSizes::default() }
 }
 
 /// Refuses a place that is a repository or holds anything else.

@@ -4,6 +4,7 @@
 
 mod support;
 
+use milvault_domain::error::PortErrorKind;
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::object::{Location, PackId};
 use milvault_domain::plan::{CopyUnit, ObjectIndex};
@@ -231,4 +232,18 @@ async fn a_copy_that_is_not_as_long_as_its_source_is_found() {
     let report = lab.verify(backup_id(2), VerifyLevel::Existence).await;
     assert_eq!(report.failures.len(), 1, "{:?}", report.failures);
     assert_eq!(report.failures[0].key.as_deref(), Some(key.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reused_pack_that_is_not_what_it_was_is_not_sealed() {
+    let damaged = damaged().await;
+    let pack = damaged.packs().remove(0);
+    let size = fs::metadata(&pack).unwrap().len();
+    fs::File::options().append(true).open(&pack).unwrap().set_len(size + 1).unwrap();
+    let index = damaged.lab.index(&[backup_id(1)], &[]).await;
+    let plan = damaged.lab.plan(&index).await;
+    assert_eq!(plan.units, []);
+    let error = damaged.lab.repository.seal(&header(backup_id(2)), plan.reused).await.unwrap_err();
+    assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains(pack.file_name().unwrap().to_str().unwrap()), "{error}");
 }

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::ids::BackupId;
-use milvault_domain::manifest::{Decoder, Encoder, FileKind, FormatError, Item};
+use milvault_domain::manifest::{Decoder, Encoder, FileKind, FormatError, Item, PackSize};
 use milvault_domain::object::StoredObject;
 use std::collections::VecDeque;
 
@@ -24,6 +24,8 @@ pub(crate) struct FramedReader {
     bytes: BoxStream<'static, PortResult<Bytes>>,
     decoder: Option<Decoder>,
     path: String,
+    /// What [`FramedReader::for_each_object`] passed.
+    packs: Vec<PackSize>,
 }
 
 impl FramedReader {
@@ -33,7 +35,12 @@ impl FramedReader {
             return Ok(None);
         };
         let bytes = place.stream(path, 0..facts.size_bytes).await?;
-        Ok(Some(Self { bytes, decoder: Some(Decoder::new(kind)), path: place.display(path) }))
+        Ok(Some(Self {
+            bytes,
+            decoder: Some(Decoder::new(kind)),
+            path: place.display(path),
+            packs: Vec::new(),
+        }))
     }
 
     /// The next piece; `None` after the closing frame was given out.
@@ -48,8 +55,10 @@ impl FramedReader {
         loop {
             let piece = self.next_with(Decoder::next_framed).await?;
             let ended = piece.is_none();
-            if let Some(Err(objects)) = piece {
-                decoding.push_back(tokio::task::spawn_blocking(|| objects.decode()));
+            match piece {
+                Some(Err(objects)) => decoding.push_back(tokio::task::spawn_blocking(|| objects.decode())),
+                Some(Ok(Item::Packs(packs))) => self.packs.extend(packs),
+                Some(Ok(_)) | None => {}
             }
             while (if ended { 1 } else { DECODED_AT_ONCE }) <= decoding.len() {
                 let Some(first) = decoding.pop_front() else { break };
@@ -60,6 +69,11 @@ impl FramedReader {
                 return Ok(());
             }
         }
+    }
+
+    /// Sizes of the packs that the file states, when its objects were all given.
+    pub(crate) fn into_packs(self) -> Vec<PackSize> {
+        self.packs
     }
 
     async fn next_with<T>(

@@ -1,7 +1,7 @@
 //! What of a cluster a repository already holds.
 
 use super::framed::FramedReader;
-use super::packs::{PackState, inspect};
+use super::packs::{PackSizes, PackState, inspect};
 use super::survey::Survey;
 use super::{hashes, open_manifest, unfinished};
 use crate::place::Place;
@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortErrorKind, PortResult};
 use milvault_domain::ids::{BackupId, ClusterId};
+use milvault_domain::manifest::PackSize;
 use milvault_domain::object::{Encoding, Location, StoredObject};
 use milvault_domain::plan::{CopyUnit, Holdings, ObjectIndex, PlannedObject};
 use std::collections::HashSet;
@@ -27,10 +28,11 @@ pub(crate) async fn load(
     complete: &[BackupId],
     unfinished: &[BackupId],
     current: Option<&ManifestHeader>,
+    sizes: &PackSizes,
 ) -> PortResult<Holdings> {
     let mut holdings = Holdings::default();
     for backup_id in complete {
-        let added = add_complete(place, cluster_id, *backup_id, current, &mut holdings).await;
+        let added = add_complete(place, cluster_id, *backup_id, current, sizes, &mut holdings).await;
         pass_over_damage(*backup_id, added)?;
         if current.is_some_and(|current| holdings.settles_all(current)) {
             break;
@@ -63,6 +65,7 @@ async fn add_complete(
     cluster_id: ClusterId,
     backup_id: BackupId,
     current: Option<&ManifestHeader>,
+    sizes: &PackSizes,
     holdings: &mut Holdings,
 ) -> PortResult<()> {
     let (header, reader) = open_manifest(place, backup_id).await?;
@@ -75,7 +78,7 @@ async fn add_complete(
     if taken.is_err() {
         holdings.unsettle(&settled);
     }
-    taken?;
+    sizes.add(taken?);
     holdings.record_hashes(&hashes::load(place, backup_id).await?);
     Ok(())
 }
@@ -84,8 +87,9 @@ async fn take_objects(
     mut reader: FramedReader,
     settled: &HashSet<i64>,
     holdings: &mut Holdings,
-) -> PortResult<()> {
-    reader.for_each_object(|object| holdings.take(object, settled)).await
+) -> PortResult<Vec<PackSize>> {
+    reader.for_each_object(|object| holdings.take(object, settled)).await?;
+    Ok(reader.into_packs())
 }
 
 /// Objects that the unfinished backup reused are left out: nothing kept their files since it ended.

@@ -4,12 +4,35 @@ use crate::error::from_format;
 use crate::layout;
 use crate::place::Place;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
-use milvault_domain::manifest::{FormatError, PACK_TRAILER_BYTES, PackEntry, PackTrailer};
+use milvault_domain::manifest::{FormatError, PACK_TRAILER_BYTES, PackEntry, PackSize, PackTrailer};
 use milvault_domain::object::{Encoding, Location, PackId, StoredObject};
 use milvault_domain::plan::PlannedObject;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is read at first. Holds the index of most packs, so that one read is enough.
 const TAIL_BYTES: u64 = 64 << 10;
+
+/// Sizes that manifests state of packs that may be reused: such a pack is not written again, so nobody else sees whether
+/// it is still whole.
+#[derive(Default)]
+pub(crate) struct PackSizes(Mutex<HashMap<PackId, u64>>);
+
+impl PackSizes {
+    /// Remembers what a manifest states.
+    pub(crate) fn add(&self, packs: Vec<PackSize>) {
+        self.lock().extend(packs.into_iter().map(|pack| (pack.pack_id, pack.size_bytes)));
+    }
+
+    /// The size that a pack must have, where a manifest was read that has it.
+    pub(crate) fn of(&self, pack_id: PackId) -> Option<u64> {
+        self.lock().get(&pack_id).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PackId, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What lies under a pack's name.
 pub(crate) enum PackState {

@@ -1,6 +1,7 @@
 //! Sealing: the step that makes a backup exist.
 
 use super::framed::{FramedWriter, Written};
+use super::packs::PackSizes;
 use super::survey::Survey;
 use super::{summary, unfinished};
 use crate::error::{from_format, from_join};
@@ -21,12 +22,13 @@ const ENCODED_AT_ONCE: usize = 3;
 /// Checks that every file is there, writes the manifest, reads it back, and drops the saved plan.
 ///
 /// # Errors
-/// `Corrupt` when a referenced file is missing or too short, or the manifest did not come back as it was written;
+/// `Corrupt` when a referenced file is missing or not as long as it must be, or the manifest did not come back as it was written;
 /// `Conflict` when the backup was sealed before with other objects; errors of the store.
 pub(crate) async fn seal(
     place: &dyn Place,
     header: &ManifestHeader,
     mut objects: Vec<StoredObject>,
+    sizes: &PackSizes,
 ) -> PortResult<SealReceipt> {
     // In the order of their keys, so that sealing again gives the same bytes whatever order the copies ended in.
     objects.sort_unstable_by_key(|object| object.source.key);
@@ -35,7 +37,7 @@ pub(crate) async fn seal(
     let path = layout::summary(header.backup_id);
     let write_summary = place.create(&path, summary, Overwrite::Never);
     let (survey, _) = futures::try_join!(Survey::of(place, &objects), write_summary)?;
-    if let Some(problem) = objects.iter().find_map(|object| problem(place, object, &survey)) {
+    if let Some(problem) = objects.iter().find_map(|object| problem(place, object, &survey, sizes)) {
         return Err(PortError::new(PortErrorKind::Corrupt, problem));
     }
     let path = layout::manifest(header.backup_id);
@@ -45,14 +47,20 @@ pub(crate) async fn seal(
     Ok(SealReceipt { manifest_bytes: written.size_bytes })
 }
 
-fn problem(place: &dyn Place, object: &StoredObject, survey: &Survey) -> Option<String> {
+fn problem(place: &dyn Place, object: &StoredObject, survey: &Survey, sizes: &PackSizes) -> Option<String> {
     let reason = match object.location {
         Location::Pack { pack_id, offset_bytes } => match survey.packs.get(&pack_id) {
             None => String::from("is missing from the repository"),
             Some(size) if *size < offset_bytes + object.stored_bytes + PACK_TRAILER_BYTES as u64 => {
                 String::from("is too short to hold it")
             }
-            Some(_) => return None,
+            Some(size) => match sizes.of(pack_id).filter(|expected| expected != size) {
+                Some(expected) => format!(
+                    "has {size} bytes instead of the {expected} that an earlier backup states; verify that backup, so \
+                     that what is damaged is not used again"
+                ),
+                None => return None,
+            },
         },
         Location::Object => match survey.objects.get(&object.id) {
             None => String::from("is missing from the repository"),
