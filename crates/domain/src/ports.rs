@@ -43,7 +43,7 @@ pub use schedules::{SaveScheduleOutcome, ScheduleCatalog, ScheduledStart, StartO
 pub use sign_in::SignInCatalog;
 pub use stores::{
     AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, READ_BYTES_MAX, SealReceipt,
-    SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport,
+    SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport, WantedDirectories,
 };
 pub use target::{
     CollectionInventory, CreatedCollection, DatabaseInventory, ImportProgress, ImportRequest, ImportState,

@@ -18,12 +18,14 @@ use meta::{BackupMeta, CollectionMeta};
 use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::milvus::Cut;
-use milvault_domain::ports::{ForeignBackup, SourceStore};
+use milvault_domain::ports::{ForeignBackup, SourceStore, WantedDirectories};
 use std::collections::HashSet;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Longest description that is read. A million files need less.
 const META_BYTES_MAX: u64 = 256 << 20;
+/// Directories that are looked for the tool's files at once.
+const CANDIDATES_AT_ONCE: usize = 16;
 /// Directories that are looked at at once. Each may hold a description in memory.
 const LOOKS_AT_ONCE: usize = 4;
 /// Descriptions above this size are in memory one at a time, whoever asks: the caller names the place.
@@ -38,19 +40,23 @@ fn full_meta(directory: &str) -> String {
     format!("{directory}/meta/full_meta.json")
 }
 
-/// Lists the directories that milvus-backup wrote, by name.
+/// Lists directories that milvus-backup wrote, by name. Their descriptions are read only of those that are wanted.
 ///
 /// # Errors
 /// Errors of the store.
-pub(crate) async fn list(place: &dyn Place) -> PortResult<Vec<ForeignBackup>> {
+pub(crate) async fn list(place: &dyn Place, wanted: &WantedDirectories) -> PortResult<Vec<ForeignBackup>> {
     let names = place.directories("").await?;
     let may_be = |name: &String| name != LOST_FOUND && check_directory(name).is_ok();
     let names: Vec<String> = names.into_iter().filter(may_be).collect();
-    let looks = stream::iter(0..names.len()).map(|position| look(place, &names[position]));
-    let found: Vec<Option<ForeignBackup>> = looks.buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
-    let mut found: Vec<ForeignBackup> = found.into_iter().flatten().collect();
-    found.sort_by(|first, second| first.directory.cmp(&second.directory));
-    Ok(found)
+    let candidates = stream::iter(0..names.len()).map(|position| may_be_foreign(place, &names[position]));
+    let candidates: Vec<bool> = candidates.buffered(CANDIDATES_AT_ONCE).try_collect().await?;
+    let names = names.iter().zip(candidates).filter_map(|(name, is_one)| is_one.then_some(name));
+    let mut names: Vec<&String> = names.collect();
+    names.sort_unstable();
+    let names = wanted.of(names, |name| name.as_str());
+    let looks = stream::iter(0..names.len()).map(|position| look(place, names[position]));
+    let found: Vec<Option<ForeignBackup>> = looks.buffered(LOOKS_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Reads what a directory says about the cluster it shows, and checks that `binlogs` has every file that it names.
@@ -94,6 +100,29 @@ async fn is_foreign(place: &dyn Place, directory: &str) -> PortResult<bool> {
     Ok(place.facts(&format!("{directory}/meta/backup_meta.json")).await?.is_some())
 }
 
+/// Whether a directory has one of the tool's files. One that cannot be looked at may, and is told of.
+async fn may_be_foreign(place: &dyn Place, directory: &str) -> PortResult<bool> {
+    let looked = async {
+        let described = place.facts(&full_meta(directory)).await?.is_some();
+        Ok(described || is_foreign(place, directory).await?)
+    };
+    match looked.await {
+        Err(error) if is_about_the_directory(&error) => Ok(true),
+        looked => looked,
+    }
+}
+
+/// Whether a failure says something about one directory: the others are to be seen all the same.
+fn is_about_the_directory(error: &PortError) -> bool {
+    matches!(
+        error.kind(),
+        PortErrorKind::Corrupt
+            | PortErrorKind::Unsupported
+            | PortErrorKind::PermissionDenied
+            | PortErrorKind::Internal
+    )
+}
+
 /// Describes a directory; `None` for one that is not the tool's.
 async fn look(place: &dyn Place, directory: &str) -> PortResult<Option<ForeignBackup>> {
     let nothing_known = |problem| ForeignBackup {
@@ -114,18 +143,7 @@ async fn look(place: &dyn Place, directory: &str) -> PortResult<Option<ForeignBa
         })
     };
     match looked.await {
-        // It is about this directory; the others are to be seen all the same.
-        Err(error)
-            if matches!(
-                error.kind(),
-                PortErrorKind::Corrupt
-                    | PortErrorKind::Unsupported
-                    | PortErrorKind::PermissionDenied
-                    | PortErrorKind::Internal
-            ) =>
-        {
-            Ok(Some(nothing_known(error.to_string())))
-        }
+        Err(error) if is_about_the_directory(&error) => Ok(Some(nothing_known(error.to_string()))),
         looked => looked,
     }
 }

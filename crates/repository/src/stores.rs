@@ -23,6 +23,7 @@ use milvault_domain::milvus::Cut;
 use milvault_domain::object::StoredObject;
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, Copier, ForeignBackup, SecretSource, SourceStore, Stager, Stores,
+    WantedDirectories,
 };
 use milvault_domain::repository::StoreCapabilities;
 use milvault_domain::storage::{S3Storage, SourceLayout, StorageConfig};
@@ -269,8 +270,12 @@ impl Stores for RepositoryStores {
         })
     }
 
-    async fn list_foreign_backups(&self, storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>> {
-        foreign::list(place(&self.connect(storage)?).as_ref()).await
+    async fn list_foreign_backups(
+        &self,
+        storage: &StorageConfig,
+        wanted: &WantedDirectories,
+    ) -> PortResult<Vec<ForeignBackup>> {
+        foreign::list(place(&self.connect(storage)?).as_ref(), wanted).await
     }
 
     async fn read_foreign_backup(&self, storage: &StorageConfig, directory: &str) -> PortResult<Cut> {

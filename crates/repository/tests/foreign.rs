@@ -6,7 +6,7 @@ mod support;
 
 use milvault_domain::error::{PortError, PortErrorKind};
 use milvault_domain::milvus::{LoadState, Property, SegmentCut};
-use milvault_domain::ports::{ForeignBackup, Stores};
+use milvault_domain::ports::{ForeignBackup, Stores, WantedDirectories};
 use milvault_domain::storage::SourceLayout;
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
@@ -24,7 +24,7 @@ async fn place(change: impl FnOnce(&mut Value)) -> LocalTestSource {
 }
 
 async fn list(source: &LocalTestSource) -> Vec<ForeignBackup> {
-    stores().list_foreign_backups(&source.config()).await.unwrap()
+    stores().list_foreign_backups(&source.config(), &WantedDirectories::At(0..99)).await.unwrap()
 }
 
 async fn failure(source: &LocalTestSource, directory: &str) -> PortError {
@@ -114,6 +114,24 @@ async fn what_else_lies_there_hides_no_backup() {
     let names: Vec<(&str, bool)> =
         found.iter().map(|found| (found.directory.as_str(), found.problem.is_some())).collect();
     assert_eq!(names, [(NIGHTLY, false), ("other", true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_wanted_is_listed() {
+    let source = place(|_| {}).await;
+    for name in ["a", "b", "z"] {
+        source.put(&format!("{name}/meta/full_meta.json"), b"{").await;
+    }
+    source.put("aa/photo.jpg", b"").await;
+    let names = async |wanted: WantedDirectories| -> Vec<String> {
+        let found = stores().list_foreign_backups(&source.config(), &wanted).await.unwrap();
+        found.into_iter().map(|found| found.directory).collect()
+    };
+    assert_eq!(names(WantedDirectories::At(0..9)).await, ["a", "b", NIGHTLY, "z"]);
+    assert_eq!(names(WantedDirectories::At(1..3)).await, ["b", NIGHTLY]);
+    assert_eq!(names(WantedDirectories::At(4..9)).await, [""; 0]);
+    assert_eq!(names(WantedDirectories::Named(NIGHTLY.to_owned())).await, [NIGHTLY]);
+    assert_eq!(names(WantedDirectories::Named(String::from("aa"))).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,23 +12,24 @@ use milvault_domain::error::{InvalidInput, NAME_CHARS_MAX, check_name};
 use milvault_domain::ids::BackupId;
 use milvault_domain::job::JobType;
 use milvault_domain::job_request::{AdoptRequest, JobRequest};
-use milvault_domain::ports::{BackupWithJob, ForeignBackup, NewBackup};
+use milvault_domain::ports::{BackupWithJob, ForeignBackup, NewBackup, WantedDirectories};
 use milvault_domain::storage::StorageConfig;
 
 /// Longest name of a directory, in bytes.
 const DIRECTORY_BYTES_MAX: usize = 255;
 
 impl Service {
-    /// Lists the backups that milvus-backup left in a place, by name, those included that cannot be taken over.
+    /// Lists backups that milvus-backup left in a place, by name, those included that cannot be taken over.
     ///
     /// # Errors
     /// `InvalidInput` for a place that cannot be read; `Unavailable` when it cannot be reached.
     pub async fn list_foreign_backups(
         &self,
         storage: &StorageConfig,
+        wanted: &WantedDirectories,
     ) -> Result<Vec<ForeignBackup>, ServiceError> {
         self.admit()?;
-        self.deps().stores.list_foreign_backups(storage).await.map_err(|error| unusable(&error))
+        self.deps().stores.list_foreign_backups(storage, wanted).await.map_err(|error| unusable(&error))
     }
 
     /// Accepts the takeover of a directory of milvus-backup as a backup of the cluster. Both rows are written when
@@ -53,8 +54,8 @@ impl Service {
         if let Some(job) = self.repeated(cluster.id, JobType::Adopt, idempotency.as_ref()).await? {
             return self.with_backup(job).await;
         }
-        let listed = self.list_foreign_backups(&request.storage).await?;
-        let listed = listed.into_iter().find(|backup| backup.directory == request.directory);
+        let wanted = WantedDirectories::Named(request.directory.clone());
+        let listed = self.list_foreign_backups(&request.storage, &wanted).await?.pop();
         let listed = listed.ok_or_else(|| not_adoptable("names no directory that milvus-backup made"))?;
         if let Some(problem) = &listed.problem {
             return Err(not_adoptable(&format!("cannot be taken over: {problem}")).into());

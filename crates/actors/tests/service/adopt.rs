@@ -11,7 +11,7 @@ use milvault_domain::ids::ClusterId;
 use milvault_domain::job::{JobState, JobType};
 use milvault_domain::milvus::Cut;
 use milvault_domain::object::ObjectId;
-use milvault_domain::ports::{Catalog, ForeignBackup, MilvusCluster, PortErrorKind};
+use milvault_domain::ports::{Catalog, ForeignBackup, MilvusCluster, PortErrorKind, WantedDirectories};
 use milvault_domain::storage::SourceLayout;
 
 const MADE_AT_MS: i64 = 1_700_000_000_000;
@@ -148,7 +148,11 @@ async fn what_cannot_be_taken_over_is_refused_before_anything_is_written() {
         make_directory(&world).await;
         let server = world.start().await;
         let cluster = register(&server).await;
-        let found = server.service.list_foreign_backups(&directory("/foreign")).await.unwrap();
+        let found = server
+            .service
+            .list_foreign_backups(&directory("/foreign"), &WantedDirectories::At(0..9))
+            .await
+            .unwrap();
         assert_eq!(
             found.iter().map(|found| found.directory.as_str()).collect::<Vec<_>>(),
             ["nightly", "broken"]

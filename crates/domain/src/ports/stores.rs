@@ -15,6 +15,7 @@ use crate::storage::{SourceLayout, StorageConfig};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Opens sources and repositories from their configuration.
@@ -30,11 +31,15 @@ pub trait Stores: Send + Sync {
         layout: &SourceLayout,
     ) -> PortResult<Arc<dyn SourceStore>>;
 
-    /// Lists the directories in a place that milvus-backup wrote, by name.
+    /// Lists directories in a place that milvus-backup wrote, by name. Only those that are wanted are read.
     ///
     /// # Errors
     /// Errors of the store. A place without any gives an empty list.
-    async fn list_foreign_backups(&self, storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>>;
+    async fn list_foreign_backups(
+        &self,
+        storage: &StorageConfig,
+        wanted: &WantedDirectories,
+    ) -> PortResult<Vec<ForeignBackup>>;
 
     /// Reads what a directory of milvus-backup says about the cluster it shows.
     ///
@@ -156,6 +161,26 @@ pub struct AttachedRepository {
     pub repository_id: RepositoryId,
     /// What its store can do, as its marker file says.
     pub capabilities: StoreCapabilities,
+}
+
+/// Which of the directories are wanted that milvus-backup wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WantedDirectories {
+    /// Those at these positions of the list by name.
+    At(Range<usize>),
+    /// The one of this name.
+    Named(String),
+}
+
+impl WantedDirectories {
+    /// Those that are wanted of a list by name.
+    #[must_use]
+    pub fn of<T>(&self, listed: Vec<T>, name: impl Fn(&T) -> &str) -> Vec<T> {
+        match self {
+            Self::At(range) => listed.into_iter().skip(range.start).take(range.len()).collect(),
+            Self::Named(wanted) => listed.into_iter().filter(|entry| name(entry) == wanted).collect(),
+        }
+    }
 }
 
 /// A directory that milvus-backup wrote.

@@ -11,7 +11,7 @@ use milvault_domain::milvus::Cut;
 use milvault_domain::object::{Fingerprint, SourceObject, StoredObject};
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, PortError, PortErrorKind,
-    PortResult, SourceStore, Stager, Stores,
+    PortResult, SourceStore, Stager, Stores, WantedDirectories,
 };
 use milvault_domain::repository::StoreCapabilities;
 use milvault_domain::storage::{SourceLayout, StorageConfig};
@@ -130,9 +130,14 @@ impl Stores for FakeStores {
         Ok(Arc::new(FakeSource { gates: Arc::clone(&self.gates), files: self.files(storage, layout) }))
     }
 
-    async fn list_foreign_backups(&self, storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>> {
+    async fn list_foreign_backups(
+        &self,
+        storage: &StorageConfig,
+        wanted: &WantedDirectories,
+    ) -> PortResult<Vec<ForeignBackup>> {
         self.gates.pass("list_foreign_backups").await?;
-        Ok(self.disk(storage).foreign.into_iter().map(|directory| directory.listed).collect())
+        let listed = self.disk(storage).foreign.into_iter().map(|directory| directory.listed).collect();
+        Ok(wanted.of(listed, |listed: &ForeignBackup| &listed.directory))
     }
 
     async fn read_foreign_backup(&self, storage: &StorageConfig, directory: &str) -> PortResult<Cut> {

@@ -8,6 +8,7 @@ use crate::graphql::page;
 use crate::graphql::scalar::parse_id;
 use async_graphql::{Context, ID, Object};
 use milvault_domain::access::Action;
+use milvault_domain::ports::WantedDirectories;
 
 /// Queries about backups that another program made.
 #[derive(Default)]
@@ -33,8 +34,9 @@ impl ForeignBackupQuery {
         let (caller, backend) = (context.caller()?, context.backend()?);
         let wanted = project_id.map(|id| parse_id("projectId", &id)).transpose()?;
         caller.project_for(Action::ManageClusters, wanted)?;
-        let mut found = backend.service.list_foreign_backups(&storage.check()?).await?;
-        let range = page::slice(found.len(), first, skip)?;
-        Ok(found.drain(range).map(Into::into).collect())
+        // How many there are shows when they are listed.
+        let wanted = WantedDirectories::At(page::slice(usize::MAX, first, skip)?);
+        let found = backend.service.list_foreign_backups(&storage.check()?, &wanted).await?;
+        Ok(found.into_iter().map(Into::into).collect())
     }
 }

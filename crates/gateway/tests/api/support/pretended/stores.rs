@@ -13,6 +13,7 @@ use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, PortError, PortErrorKind,
     PortResult, SealReceipt, SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport,
+    WantedDirectories,
 };
 use milvault_domain::progress::{Progress, ProgressCounters};
 use milvault_domain::repository::StoreCapabilities;
@@ -69,7 +70,11 @@ impl Stores for PretendedStores {
         Ok(Arc::new(PretendedSource))
     }
 
-    async fn list_foreign_backups(&self, _storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>> {
+    async fn list_foreign_backups(
+        &self,
+        _storage: &StorageConfig,
+        wanted: &WantedDirectories,
+    ) -> PortResult<Vec<ForeignBackup>> {
         let backup = |directory: &str, problem: Option<&str>| ForeignBackup {
             directory: directory.to_owned(),
             created_at_ms: Some(1_750_000_000_000),
@@ -78,7 +83,8 @@ impl Stores for PretendedStores {
             size_bytes: 9000,
             problem: problem.map(str::to_owned),
         };
-        Ok(vec![backup("broken", Some("full_meta.json is missing")), backup("nightly", None)])
+        let listed = vec![backup("broken", Some("full_meta.json is missing")), backup("nightly", None)];
+        Ok(wanted.of(listed, |listed| &listed.directory))
     }
 
     async fn read_foreign_backup(&self, _storage: &StorageConfig, directory: &str) -> PortResult<Cut> {
