@@ -3,11 +3,13 @@
 use crate::catalog_backups::CatalogBackupSettings;
 use crate::leases::ClusterLease;
 use crate::live::LiveJobs;
+use crate::retry::Retry;
 use milvault_domain::ids::ServerId;
 use milvault_domain::job::Job;
 use milvault_domain::ports::{
     BinlogReader, Catalog, Clock, IdSource, MilvusConnector, PortResult, Stores, WebhookSender,
 };
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -163,13 +165,27 @@ impl Core {
         }
     }
 
-    /// To be asked right before every step that cannot be taken back and that the catalog does not see: removing files,
-    /// changing a target.
+    /// To be asked right before every step that cannot be taken back and that the catalog does not see: writing a
+    /// manifest, removing files, changing a target. Where it may be repeated, before every attempt; for removals
+    /// [`Self::remove`] does so.
     ///
     /// # Errors
     /// `Canceled` when this server may not work on the cluster any more.
     pub(crate) fn check_lease(&self) -> PortResult<()> {
         self.lease.as_ref().map_or(Ok(()), |lease| lease.check())
+    }
+
+    /// Removes something that the catalog does not see. The lease is asked for before every attempt: while this server
+    /// paused, another one may have taken over and come to need what is to go.
+    ///
+    /// # Errors
+    /// The last one of the removal; `Canceled` as [`Self::check_lease`] says.
+    pub(crate) async fn remove<T, Step, Attempt>(&self, step: &'static str, removal: Step) -> PortResult<T>
+    where
+        Step: FnMut() -> Attempt,
+        Attempt: Future<Output = PortResult<T>>,
+    {
+        Retry::of(&self.settings).run_while(|| self.check_lease(), step, removal).await
     }
 
     /// Finds a job that must exist.

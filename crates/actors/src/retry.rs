@@ -50,6 +50,25 @@ impl Retry {
             .notify(|error, delay| tracing::warn!(step, %error, ?delay, "a step failed and is tried again"))
             .await
     }
+
+    /// The same for a step that may be done only as long as something holds: it is asked before every attempt, since a
+    /// pause may outlast it.
+    pub(crate) async fn run_while<T, Step, Attempt>(
+        self,
+        holds: impl Fn() -> PortResult<()>,
+        step: &'static str,
+        mut attempt: Step,
+    ) -> PortResult<T>
+    where
+        Step: FnMut() -> Attempt,
+        Attempt: Future<Output = PortResult<T>>,
+    {
+        let checked = || {
+            let attempt = holds().map(|()| attempt());
+            async move { attempt?.await }
+        };
+        self.run(step, checked).await
+    }
 }
 
 #[cfg(test)]

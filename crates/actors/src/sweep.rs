@@ -185,10 +185,8 @@ pub(crate) async fn remove_files(
     removed: impl Fn(ListedFile),
 ) -> PortResult<()> {
     const AT_ONCE: usize = 8;
-    let retry = Retry::of(&core.settings);
     let remove = |listed: ListedFile| async move {
-        core.check_lease()?;
-        retry.run("remove a file", || repository.remove_file(listed.file)).await?;
+        core.remove("remove a file", || repository.remove_file(listed.file)).await?;
         Ok::<_, PortError>(listed)
     };
     let mut removals = stream::iter(files).map(remove).buffer_unordered(AT_ONCE).boxed();
@@ -197,3 +195,6 @@ pub(crate) async fn remove_files(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,6 +124,12 @@ impl Restoring<'_> {
             plan: &self.plan.collections[position],
         }
     }
+
+    /// Removes staged files whose space is wanted now; what stays is removed with all the others in the end.
+    async fn remove_staged(&self, directory: &str) -> PortResult<u64> {
+        self.run.core.check_lease()?;
+        self.stager.remove(directory).await
+    }
 }
 
 /// Whether an error would meet every other collection too.

@@ -62,8 +62,7 @@ async fn sweep_repository(
     })
     .await?;
     for backup_id in &plan.due {
-        core.check_lease()?;
-        run.retry().run("remove a manifest", || repository.remove_backup(*backup_id)).await?;
+        core.remove("remove a manifest", || repository.remove_backup(*backup_id)).await?;
     }
     let swept: Vec<_> = plan.due.into_iter().chain(verdicts.gone).collect();
     let now = core.deps.clock.now();

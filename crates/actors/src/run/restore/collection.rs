@@ -224,7 +224,7 @@ async fn give_up(
     state.warnings.extend(warnings);
     place.save(state).await?;
     let directory = import::directory_of(place);
-    if let Err(error) = job.stager.remove(&directory).await {
+    if let Err(error) = job.remove_staged(&directory).await {
         tracing::warn!(%directory, %error, "staged files stay until the restore ends");
     }
     Ok(())

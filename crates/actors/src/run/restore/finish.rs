@@ -4,7 +4,7 @@ use super::leftovers::remove_databases;
 use super::place::shown;
 use super::{Mode, Restoring, drill};
 use milvault_domain::job::JobPhase;
-use milvault_domain::ports::PortResult;
+use milvault_domain::ports::{PortErrorKind, PortResult};
 use milvault_domain::restore::{RestoreStep, RestoredCollection, staging_directory};
 
 /// Brings a restore to its end and returns what could not be done besides, in words.
@@ -83,10 +83,9 @@ async fn settle_replaced(
 
 async fn remove_staged(job: &Restoring<'_>, warnings: &mut Vec<String>) -> PortResult<()> {
     let directory = staging_directory(job.run.job.id);
-    job.run.core.check_lease()?;
-    let removed = job.run.retry().run("remove staged files", || job.stager.remove(&directory)).await;
+    let removed = job.run.core.remove("remove staged files", || job.stager.remove(&directory)).await;
     match removed {
-        Err(error) if error.is_retryable() => Err(error),
+        Err(error) if error.is_retryable() || error.kind() == PortErrorKind::Canceled => Err(error),
         Err(error) => {
             tracing::error!(?error, "staged files could not be removed");
             let root = job.cluster.storage.display_url();

@@ -68,7 +68,7 @@ async fn import_group(
     meter.complete();
     metrics::counter!(telemetry::RESTORED_BYTES).increment(group.own_bytes);
     // Their space is needed by the next group. What cannot be removed now is removed with the whole directory.
-    if let Err(error) = job.stager.remove(&directory).await {
+    if let Err(error) = job.remove_staged(&directory).await {
         tracing::warn!(%directory, %error, "staged files stay until the restore ends");
     }
     Ok(())

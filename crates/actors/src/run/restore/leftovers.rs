@@ -111,7 +111,6 @@ pub(crate) async fn take_away_unfinished(
 /// Drops the databases that a restore created, as far as they are empty.
 pub(crate) async fn remove_databases(target: &Target, plan: &RestorePlan) -> PortResult<()> {
     for database in plan.databases.iter().filter(|database| database.create) {
-        target.check_lease()?;
         let drop_it = || target.milvus.drop_empty_database(&database.name);
         target.repeat("drop an empty database", drop_it).await?;
     }
@@ -137,8 +136,7 @@ pub(crate) async fn remove_staged_of(
     let open = || deps.stores.open_stager(Arc::clone(&repository), &cluster.storage, None);
     let stager = retry.run("open the target's storage", open).await?;
     let directory = staging_directory(job_id);
-    core.check_lease()?;
-    let removed = retry.run("remove staged files", || stager.remove(&directory)).await?;
+    let removed = core.remove("remove staged files", || stager.remove(&directory)).await?;
     tracing::info!(removed, "the staged files of a stopped restore are removed");
     Ok(())
 }

@@ -74,8 +74,7 @@ async fn open(run: &Run, request: RestoreRequest) -> PortResult<Preparing<'_>> {
 async fn remove_staged(preparing: &Preparing<'_>) -> PortResult<()> {
     let Preparing { run, stager, .. } = preparing;
     let directory = staging_directory(run.job.id);
-    run.core.check_lease()?;
-    let removed = run.retry().run("remove staged files", || stager.remove(&directory)).await?;
+    let removed = run.core.remove("remove staged files", || stager.remove(&directory)).await?;
     tracing::info!(removed, "a cut-off restore continues");
     Ok(())
 }
@@ -127,8 +126,7 @@ async fn clean_up_former(
     let reason = format!("not finished; restored anew by job {}", run.job.id);
     take_away_unfinished(&run.core, target, job_id, &former, &reason).await?;
     let directory = staging_directory(job_id);
-    run.core.check_lease()?;
-    run.retry().run("remove staged files", || stager.remove(&directory)).await?;
+    run.core.remove("remove staged files", || stager.remove(&directory)).await?;
     Ok(Some(Former { plan, collections: former.collections }))
 }
 

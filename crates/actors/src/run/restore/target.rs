@@ -135,20 +135,18 @@ impl Target {
         self.to_the_end(async move { milvus.import(&request).await }).await
     }
 
-    /// Runs a call that may be repeated and that nothing is lost by when it is interrupted.
+    /// Runs a call that may be repeated and that nothing is lost by when it is interrupted. Every attempt asks for the
+    /// lease.
     pub(crate) async fn repeat<T, Call, Answer>(&self, step: &'static str, call: Call) -> PortResult<T>
     where
         Call: FnMut() -> Answer,
         Answer: Future<Output = PortResult<T>>,
     {
-        self.retry.run(step, call).await
+        self.retry.run_while(|| self.check_lease(), step, call).await
     }
 
-    /// To be asked right before every call that changes something and is not made here.
-    ///
-    /// # Errors
-    /// `Canceled` when another server may be at work.
-    pub(crate) fn check_lease(&self) -> PortResult<()> {
+    /// Asked right before every call that changes something: `Canceled` when another server may be at work.
+    fn check_lease(&self) -> PortResult<()> {
         self.lease.as_ref().map_or(Ok(()), |lease| lease.check())
     }
 
