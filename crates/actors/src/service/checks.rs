@@ -174,7 +174,7 @@ impl Service {
     }
 
     /// Tells of a job whose row is written. Whoever looks for open jobs finds one that is not taken now.
-    async fn offer(&self, job: &Job) {
+    pub(super) async fn offer(&self, job: &Job) {
         self.core().live.publish(job);
         if let Err(refusal) = self.host().submit(job).await {
             tracing::warn!(job_id = %job.id, ?refusal, "a scheduled job waits until it is offered again");

@@ -116,7 +116,13 @@ impl Service {
             match self.deps().catalog.insert_copy(&new).await? {
                 InsertCopyOutcome::Created => {
                     let NewBackup { backup, job, .. } = new.backup;
-                    let job = self.hand_over(job).await?;
+                    let job = if is_due {
+                        // The wish of the policy has become this job, so it must not be lost.
+                        self.offer(&job).await;
+                        job
+                    } else {
+                        self.hand_over(job).await?
+                    };
                     return Ok(Added::Made(Box::new(BackupWithJob { backup, job })));
                 }
                 InsertCopyOutcome::Duplicate(pair) => return Ok(Added::Made(pair)),

@@ -4,11 +4,14 @@ use super::{Stage, conflict, repository};
 use crate::support::bounded;
 use crate::support::fakes::gates::Act;
 use chrono::TimeDelta;
-use milvault_actors::{ClusterPatch, CopyChange, PolicyChange, ServiceError};
+use milvault_actors::{ClusterPatch, CopyChange, PolicyChange, ServiceError, VerifyRequest};
 use milvault_domain::backup::{Backup, CreationMethod};
 use milvault_domain::ids::ProjectId;
-use milvault_domain::job::{JobState, JobType};
+use milvault_domain::job::{JobState, JobType, VerifyLevel};
 use milvault_domain::ports::{CopyCatalog, ScheduleCatalog};
+use milvault_domain::queue::ClusterQueue;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 // Left out, null and a value mean three things, as they do in the API.
@@ -127,6 +130,41 @@ async fn a_policy_copies_to_another_repository_of_the_project() {
         let moved = ClusterPatch { repository_id: Some(stage.elsewhere), ..ClusterPatch::default() };
         let refused = stage.server.service.update_cluster(stage.cluster.id, moved).await.unwrap_err();
         assert!(conflict(refused).0.contains("backup policy copies to that repository"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_of_a_policy_waits_where_the_queue_is_full() {
+    bounded(async {
+        let stage = staged_with_policies().await;
+        let looks = stage.world.gates.calls("due_copies");
+        let hold_look = stage.world.gates.hold_once("due_copies");
+        stage.world.gates.reached("due_copies", looks + 1).await;
+        let copy = CopyChange { repository_id: stage.elsewhere, retention_days: None };
+        let set = stage.server.service.set_backup_policy(policy(&stage, Some(Some(copy)))).await.unwrap();
+        assert_eq!(stage.server.ended(set.job.unwrap().id).await.state, JobState::Successful);
+
+        let hold_verifies = Arc::new(Semaphore::new(0));
+        stage.world.gates.always("verify", Act::Hold(Arc::clone(&hold_verifies)));
+        let hold_writer = stage.world.gates.hold_once("cut");
+        stage.server.back_up(stage.cluster.id).await;
+        let verify = || VerifyRequest {
+            backup_id: stage.source.id,
+            level: VerifyLevel::Content,
+            created_by: "tester".to_owned(),
+        };
+        for _ in 0..ClusterQueue::VERIFIES_MAX + ClusterQueue::WAITING_MAX {
+            stage.server.service.request_verify(verify()).await.unwrap();
+        }
+        hold_look.add_permits(1);
+        stage.world.gates.reached("due_copies", looks + 3).await;
+        let jobs = stage.world.catalog.all_jobs();
+        let copies: Vec<_> = jobs.iter().filter(|job| job.job_type == JobType::Copy).collect();
+        assert_eq!((copies.len(), copies[0].state), (1, JobState::Pending));
+        hold_verifies.add_permits(1000);
+        hold_writer.add_permits(1);
+        assert_eq!(automatic_copies(&stage, 1).await.len(), 1);
     })
     .await;
 }
