@@ -78,6 +78,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 /// Removes what a stopped restore leaves behind, records the end, then takes the job off the list of those at work,
 /// then tells subscribers. Returns how it left the row.
 pub(super) async fn end(run: &Run, ending: Ending, stop: &Stop) -> Worked {
+    // Whoever takes the job up next, or restores anew, must not meet what this one is still doing.
+    if run.job.job_type == JobType::Undo && !matches!(ending, Ending::Done(_)) {
+        wait_for_calls(&run.core, &run.undivided).await;
+    }
     let ending =
         if leaves_traces(run.job.job_type) { end_of_traces(run, ending, stop).await } else { ending };
     let recorded = record(run, ending).await;

@@ -193,7 +193,7 @@ impl Service {
         if let Some(job) = self.repeated(former.cluster_id, JobType::Undo, idempotency.as_ref()).await? {
             return Ok(job);
         }
-        if !has_something(&restore) {
+        if !has_something(&former, &restore) {
             let message = format!("nothing of restore {restore_job_id} is there; there is nothing to undo");
             return Err(ServiceError::Conflict { message, job_id: Some(restore_job_id) });
         }
@@ -297,13 +297,17 @@ pub(super) fn drill_request(job_id: JobId, wanted: &DrillRequest, contents: &Cut
     }
 }
 
-/// Whether a restore left anything that could be undone.
-fn has_something(restore: &Restore) -> bool {
+/// Whether a restore left anything that could be undone. Of one that did not succeed nobody knows whether its staged
+/// files are gone.
+fn has_something(former: &Job, restore: &Restore) -> bool {
     let Some(plan) = &restore.plan else { return false };
     let is_there = |step| matches!(step, RestoreStep::Created | RestoreStep::Compared | RestoreStep::Done);
     let undone = restore.collections.iter().any(|state| state.step == RestoreStep::Undone);
     restore.collections.iter().any(|state| is_there(state.step))
-        || (!undone && plan.conflicts.is_empty() && plan.databases.iter().any(|database| database.create))
+        || (!undone
+            && plan.conflicts.is_empty()
+            && (former.state != JobState::Successful
+                || plan.databases.iter().any(|database| database.create)))
 }
 
 /// The request as it is recognized by: passwords are not part of it, not even as a hash.

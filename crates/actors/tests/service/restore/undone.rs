@@ -7,6 +7,7 @@ use crate::support::{Server, bounded};
 use milvault_actors::ServiceError;
 use milvault_domain::ids::JobId;
 use milvault_domain::job::{Job, JobState};
+use milvault_domain::ports::PortErrorKind;
 use milvault_domain::restore::RestoreStep;
 
 async fn undone(server: &Server, job_id: JobId) -> Job {
@@ -199,4 +200,44 @@ async fn an_undo_that_was_cut_off_anywhere_goes_on() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn staged_files_that_a_clean_up_could_not_remove_are_removed_by_an_undo() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        // Nothing else is left to undo: the restore makes no database.
+        stage.target.state().databases.insert("shop".to_owned(), vec![]);
+        stage.world.gates.always("import_progress", Act::Hang);
+        let job_id = stage.begin(&server, stage.request()).await;
+        stage.world.gates.reached("import_progress", 3).await;
+        stage.world.gates.always("unstage", Act::Fail(PortErrorKind::PermissionDenied, "no"));
+        server.service.cancel_job(job_id).await.unwrap();
+        assert_eq!(server.ended(job_id).await.state, JobState::Canceled);
+        assert!(stage.target.collection_names().is_empty() && !stage.target.staged().is_empty());
+
+        stage.world.gates.clear("unstage");
+        let undo = undone(&server, job_id).await;
+        assert_eq!((undo.state, undo.failure), (JobState::Successful, None));
+        stage.assert_tidy("undone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_undo_that_is_canceled_waits_for_the_calls_it_has_sent() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        let (job, _) = half_way(&stage, &server).await;
+        let calls = stage.world.gates.calls("drop_collection");
+        let hold = stage.world.gates.hold_once("drop_collection");
+        let undo = server.service.undo_restore(job.id, "tester".to_owned()).await.unwrap();
+        stage.world.gates.reached("drop_collection", calls + 1).await;
+        server.service.cancel_job(undo.id).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_eq!(stage.world.job(undo.id).state, JobState::Canceling);
+        hold.add_permits(1);
+        assert_eq!(server.ended(undo.id).await.state, JobState::Canceled);
+    })
+    .await;
 }
