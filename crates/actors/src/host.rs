@@ -188,23 +188,30 @@ impl Host {
 
     /// Lets running jobs end for a while, then parks them. Nothing is taken up any more.
     pub(crate) async fn drain(&self) {
-        let slots: Vec<(Addr<ClusterActor>, TaskTracker, Arc<ClusterLease>)> = {
+        let slots: Vec<(Addr<ClusterActor>, TaskTracker, TaskTracker, Arc<ClusterLease>)> = {
             let mut state = lock(&self.state);
             state.lifecycle = Lifecycle::Draining;
             state.retention = None;
             state.schedules = None;
             state.notify = None;
             let slots = state.clusters.values();
-            slots.map(|slot| (slot.actor.clone(), slot.tasks.clone(), Arc::clone(&slot.lease))).collect()
+            let of_slot = |slot: &Slot| {
+                let (tasks, chores) = (slot.tasks.clone(), slot.core.chores.clone());
+                (slot.actor.clone(), tasks, chores, Arc::clone(&slot.lease))
+            };
+            slots.map(of_slot).collect()
         };
         for (actor, ..) in &slots {
             // A dead actor begins nothing either.
             let _ = actor.send(Drain).await;
         }
         // Each lease is given back as soon as its work has ended, so that another server goes on at once.
-        let all_ended = join_all(slots.iter().map(|(_, tasks, lease)| async {
+        let all_ended = join_all(slots.iter().map(|(_, tasks, chores, lease)| async {
             tasks.close();
             tasks.wait().await;
+            // They too work under the lease, and none is begun when the tasks have ended.
+            chores.close();
+            chores.wait().await;
             self.mark_ending(lease);
             self.give_back(lease).await;
         }));

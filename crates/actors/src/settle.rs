@@ -1,7 +1,7 @@
 //! What becomes of a job that was open when nobody worked on it: after a start, or after an actor died.
 
 use crate::core::Core;
-use crate::run::restore::{clean_up, leaves_traces};
+use crate::run::restore::{clean_up, leaves_traces, remember_leftovers};
 use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::ports::{PortErrorKind, PortResult};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) async fn settle(core: &Arc<Core>, job: Job) -> PortResult<Option<Job>
             core.live.publish(&settled);
             tracing::info!(job_id = %job.id, from = ?job.state, to = ?settled.state, "took up an open job");
             if settled.state == JobState::Failed && leaves_traces(settled.job_type) {
-                clean_up_after(core, settled);
+                clean_up_after(core, settled).await;
                 return Ok(None);
             }
             Ok((settled.state == JobState::Pending).then_some(settled))
@@ -63,13 +63,25 @@ const fn what_then(job_type: JobType) -> &'static str {
 }
 
 /// Only after the job's end is recorded: were it the clean-up that brings the server down, it must not be tried for ever.
-fn clean_up_after(core: &Arc<Core>, job: Job) {
+/// What a drill left is remembered before, and forgotten when it is gone.
+async fn clean_up_after(core: &Arc<Core>, job: Job) {
+    let not_yet = String::from("the job was given up, and what it left behind is not removed yet");
+    if let Err(error) = remember_leftovers(core, &job, not_yet).await {
+        tracing::error!(job_id = %job.id, ?error, "what a drill has left behind is not remembered");
+    }
     let task_core = Arc::clone(core);
     let work = async move {
         let limit = task_core.settings.cleanup_time_max;
         let reason = "not finished: the job was given up";
-        let cleaned =
-            tokio::time::timeout(limit, clean_up(&task_core, &job, &TaskTracker::new(), reason)).await;
+        let calls = TaskTracker::new();
+        let cleaning = async {
+            clean_up(&task_core, &job, &calls, reason).await?;
+            if job.job_type == JobType::Drill {
+                task_core.deps.catalog.forget_leftovers(job.id).await?;
+            }
+            PortResult::Ok(())
+        };
+        let cleaned = tokio::time::timeout(limit, cleaning).await;
         if !matches!(cleaned, Ok(Ok(()))) {
             tracing::error!(job_id = %job.id, ?cleaned, "what a restore that was given up left behind is not removed");
         }

@@ -1,11 +1,10 @@
 //! How work on a job ends in the catalog.
 
-use super::restore::{clean_up, leaves_traces, wait_for_calls};
+use super::restore::{clean_up, leaves_traces, remember_leftovers, wait_for_calls};
 use super::{PARKED, Run, Stop, Trouble, Worked};
 use crate::retry::Retry;
 use crate::telemetry;
 use futures::FutureExt;
-use milvault_domain::checks::Leftovers;
 use milvault_domain::job::{Job, JobPhase, JobState, JobType};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use std::any::Any;
@@ -141,19 +140,10 @@ async fn end_of_traces(run: &Run, ending: Ending, stop: &Stop) -> Ending {
             format!("not done within {} seconds", limit.as_secs())
         }
     };
-    if run.job.job_type == JobType::Drill {
-        remember(run, failure).await;
-    }
-    ending
-}
-
-/// Nobody resumes or undoes a drill, so a timer looks after what it left behind.
-async fn remember(run: &Run, failure: String) {
-    let now = run.core.deps.clock.now();
-    let leftovers = Leftovers::new(run.job.id, run.job.cluster_id, failure, now);
-    if let Err(error) = in_time(run.core.deps.catalog.remember_leftovers(&leftovers)).await {
+    if let Err(error) = in_time(remember_leftovers(&run.core, &run.job, failure)).await {
         tracing::error!(?error, "what a drill has left behind is not remembered");
     }
+    ending
 }
 
 async fn record(run: &Run, ending: Ending) -> PortResult<JobState> {

@@ -18,7 +18,9 @@ mod prepare;
 mod rows;
 mod target;
 
-pub(crate) use leftovers::{clean_up, leaves_traces, remove_databases, remove_staged_of, wait_for_calls};
+pub(crate) use leftovers::{
+    clean_up, leaves_traces, remember_leftovers, remove_databases, remove_staged_of, wait_for_calls,
+};
 pub(crate) use place::{Place, shown};
 pub(crate) use planning::{BackupAtHand, cluster_in_service, missing, plan, selected_collections, unusable};
 pub(crate) use target::Target;

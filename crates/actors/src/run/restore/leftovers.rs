@@ -7,6 +7,7 @@ use super::target::Target;
 use crate::core::Core;
 use crate::retry::Retry;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use milvault_domain::checks::Leftovers;
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::JobId;
 use milvault_domain::job::{Job, JobType};
@@ -59,6 +60,15 @@ pub(crate) async fn clean_up(
     let (taken_away, removed) =
         futures::join!(at_target.boxed(), remove_staged_of(core, job.id, &restore, &cluster).boxed());
     taken_away.and(removed)
+}
+
+/// Nobody resumes or undoes a drill, so a timer looks after what it left behind; nothing is kept of other jobs.
+pub(crate) async fn remember_leftovers(core: &Core, job: &Job, failure: String) -> PortResult<()> {
+    if job.job_type != JobType::Drill {
+        return Ok(());
+    }
+    let leftovers = Leftovers::new(job.id, job.cluster_id, failure, core.deps.clock.now());
+    core.deps.catalog.remember_leftovers(&leftovers).await
 }
 
 /// Waits for the calls of stopped work that are still on their way: what they do must not happen behind the back of

@@ -185,3 +185,62 @@ async fn a_policy_names_what_it_needs() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_drill_that_was_given_up_left_is_removed_when_the_target_answers() {
+    bounded(async {
+        let (mut stage, server) = stage().await;
+        stage.world.gates.always("stage", Act::Hang);
+        let job = server.service.set_drill_policy(weekly(&stage)).await.unwrap().job.unwrap();
+        stage.world.gates.reached("stage", 1).await;
+        server.kill().await;
+        assert!(stage.target.state().databases.len() > 1);
+        stage.world.settings.job_attempts_max = 1;
+        stage.world.gates.always("connect_target", Act::Fail(PortErrorKind::Unavailable, "gone away"));
+        let server = stage.world.start().await;
+        assert_eq!(server.ended(job.id).await.state, JobState::Failed);
+        let left = stage.world.catalog.leftovers(job.id).await.unwrap().unwrap();
+        assert!(left.last_failure.contains("given up"), "{left:?}");
+
+        stage.world.gates.clear("connect_target");
+        stage.world.clock.advance(TimeDelta::minutes(3));
+        while stage.world.catalog.leftovers(job.id).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(stage.target.state().databases.len(), 1);
+        stage.assert_tidy("cleaned up");
+        drop(server);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_the_clean_up_after_a_drill_that_was_given_up_end() {
+    bounded(async {
+        let (mut stage, server) = stage().await;
+        stage.world.gates.always("stage", Act::Hang);
+        let job = server.service.set_drill_policy(weekly(&stage)).await.unwrap().job.unwrap();
+        stage.world.gates.reached("stage", 1).await;
+        server.kill().await;
+        stage.world.settings.job_attempts_max = 1;
+        stage.world.settings.shutdown_grace = Duration::from_secs(30);
+        let removals = stage.world.gates.calls("unstage");
+        let hold = stage.world.gates.hold_once("unstage");
+        let server = stage.world.start().await;
+        assert_eq!(server.ended(job.id).await.state, JobState::Failed);
+        stage.world.gates.reached("unstage", removals + 1).await;
+        let service = server.service.clone();
+        let stopped = tokio::spawn(server.shutdown());
+        while service.lifecycle() == milvault_actors::Lifecycle::Ready {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!stopped.is_finished());
+        hold.add_permits(1);
+        stopped.await.unwrap();
+        assert_eq!(stage.world.catalog.leftovers(job.id).await.unwrap(), None);
+        assert_eq!(stage.target.state().databases.len(), 1);
+        stage.assert_tidy("cleaned up");
+    })
+    .await;
+}
