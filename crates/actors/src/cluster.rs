@@ -123,6 +123,9 @@ impl Handler<Cancel> for ClusterActor {
     type Result = MessageResult<Cancel>;
 
     fn handle(&mut self, message: Cancel, context: &mut Self::Context) -> Self::Result {
+        if message.cleans_up && self.queue.is_waiting(message.job_id) {
+            return MessageResult(CancelOutcome::Stopping);
+        }
         let effects = self.queue.cancel(message.job_id);
         let stopping = effects.iter().any(|effect| matches!(effect, Effect::Stop(_)));
         self.apply(effects, context);

@@ -152,7 +152,8 @@ impl Host {
     }
 
     /// Stops a job that the catalog has marked.
-    pub(crate) async fn cancel(&self, cluster_id: ClusterId, job_id: JobId) -> CancelOutcome {
+    pub(crate) async fn cancel(&self, job: &Job) -> CancelOutcome {
+        let cluster_id = job.cluster_id;
         let actor = match self.place(cluster_id) {
             Place::Here(actor) => actor,
             Place::Closed => return CancelOutcome::Elsewhere,
@@ -164,7 +165,7 @@ impl Host {
                 };
             }
         };
-        match actor.send(Cancel { job_id }).await {
+        match actor.send(Cancel::of(job)).await {
             Ok(outcome) => outcome,
             // Its jobs stop with it; the row says what becomes of this one.
             Err(_) => CancelOutcome::Stopping,

@@ -1,8 +1,9 @@
 //! Messages between the handles of this crate and its actors. All are private, all have typed answers.
 
+use crate::run::restore::leaves_traces;
 use actix::prelude::Message;
 use milvault_domain::ids::JobId;
-use milvault_domain::job::JobType;
+use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::object::StoredObject;
 use milvault_domain::plan::CopyUnit;
 use milvault_domain::ports::PortResult;
@@ -31,12 +32,22 @@ pub(crate) enum Refusal {
 #[rtype(result = "CancelOutcome")]
 pub(crate) struct Cancel {
     pub(crate) job_id: JobId,
+    /// What it left behind is removed when its turn comes, so it keeps its place if it waits.
+    pub(crate) cleans_up: bool,
+}
+
+impl Cancel {
+    /// For a job as the catalog has it.
+    pub(crate) fn of(job: &Job) -> Self {
+        let cleans_up = job.state == JobState::Canceling && leaves_traces(job.job_type);
+        Self { job_id: job.id, cleans_up }
+    }
 }
 
 /// What a cancel met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CancelOutcome {
-    /// The job is at work and was told to stop; it ends itself in the catalog.
+    /// The job is at work and was told to stop, or waits for its turn to clean up; it ends itself in the catalog.
     Stopping,
     /// Nobody works on it (any more).
     NotRunning,

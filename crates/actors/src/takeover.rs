@@ -194,6 +194,7 @@ impl Host {
         let catalog = &self.core.deps.catalog;
         let shared = catalog.is_shared();
         let open_jobs = catalog.open_jobs().await?;
+        self.forget_offers(&open_jobs);
         let mut elsewhere = HashSet::new();
         if shared {
             let held = catalog.held_leases().await?;
@@ -307,7 +308,7 @@ impl Host {
             return;
         }
         // Somebody at another server wishes so, or this one could not record the end.
-        if !matches!(actor.send(Cancel { job_id: job.id }).await, Ok(CancelOutcome::NotRunning)) || !is_time {
+        if !matches!(actor.send(Cancel::of(&job)).await, Ok(CancelOutcome::NotRunning)) || !is_time {
             return;
         }
         let Some(core) = self.core_of(job.cluster_id) else { return };
@@ -336,14 +337,18 @@ impl Host {
         }
     }
 
+    /// Of jobs that have ended nothing is kept.
+    fn forget_offers(&self, open_jobs: &[Job]) {
+        let open_jobs: HashSet<JobId> = open_jobs.iter().map(|job| job.id).collect();
+        lock(&self.state).offered.retain(|job_id, _| open_jobs.contains(job_id));
+    }
+
     /// Gives back the leases of clusters that have had no open job for a while, so that whichever server gets the next
     /// request works on it.
     async fn let_go_of_idle(&self, open: &BTreeMap<ClusterId, Vec<Job>>) {
         let patience = self.core.settings.lease_renew_interval;
         let idle: Vec<(ClusterId, Addr<ClusterActor>, Arc<ClusterLease>)> = {
             let mut state = lock(&self.state);
-            let open_jobs: HashSet<JobId> = open.values().flatten().map(|job| job.id).collect();
-            state.offered.retain(|job_id, _| open_jobs.contains(job_id));
             let mut idle = Vec::new();
             for (cluster_id, slot) in &mut state.clusters {
                 if open.contains_key(cluster_id) || slot.ending || !slot.core.chores.is_empty() {

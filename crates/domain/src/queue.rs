@@ -79,6 +79,12 @@ impl ClusterQueue {
         self.running.iter().map(|(job_id, _)| *job_id)
     }
 
+    /// Whether a job waits for its turn.
+    #[must_use]
+    pub fn is_waiting(&self, job_id: JobId) -> bool {
+        self.waiting.iter().any(|(waiting, _)| *waiting == job_id)
+    }
+
     /// Number of waiting jobs.
     #[must_use]
     pub fn waiting_count(&self) -> usize {

@@ -183,3 +183,19 @@ async fn a_cancel_that_meets_a_dead_actor_is_carried_out_by_the_next() {
     assert_eq!(fixture.ended(job_id).await.state, JobState::Canceled, "{job:?}");
     fixture.runtime.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_of_jobs_that_have_ended() {
+    let often = Duration::from_millis(5);
+    let fixture = Fixture::start(Settings { reconcile_interval: often, ..settings(None) }).await;
+    let job_id = fixture.back_up().await.unwrap();
+    fixture.ended(job_id).await;
+    let host = fixture.runtime.host();
+    let forgotten = async {
+        while !lock(&host.state).offered.is_empty() {
+            tokio::time::sleep(often).await;
+        }
+    };
+    timeout(Duration::from_secs(10), forgotten).await.unwrap();
+    fixture.runtime.shutdown().await;
+}

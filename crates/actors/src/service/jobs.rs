@@ -27,10 +27,10 @@ impl Service {
         let marked = self.mark_canceled(job_id).await?;
         if marked.state == JobState::Canceled {
             // Its actor may have it in the queue, or may have begun this very moment.
-            self.host().cancel(marked.cluster_id, job_id).await;
+            self.host().cancel(&marked).await;
             return Ok(marked);
         }
-        match self.host().cancel(marked.cluster_id, job_id).await {
+        match self.host().cancel(&marked).await {
             CancelOutcome::Stopping | CancelOutcome::Elsewhere => self.current(job_id).await,
             // What it left behind has to be removed before it is canceled.
             CancelOutcome::NotRunning if leaves_traces(marked.job_type) => {

@@ -7,6 +7,8 @@ use crate::support::fakes::gates::Act;
 use futures::StreamExt;
 use milvault_domain::job::JobState;
 use milvault_domain::restore::RestoreStep;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn a_restore_that_hangs_in_any_call_is_canceled_and_cleaned_up_after() {
@@ -151,6 +153,42 @@ async fn a_parked_restore_that_is_canceled_is_cleaned_up_after() {
         assert!(matches!(job.state, JobState::Canceling | JobState::Canceled), "{job:?}");
         assert_eq!(server.ended(job_id).await.state, JobState::Canceled);
         assert!(stage.target.collection_names().is_empty());
+        stage.assert_tidy("the end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_canceled_restore_that_waits_for_its_clean_up_keeps_its_place() {
+    use milvault_domain::ports::PortErrorKind;
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        let gates = &stage.world.gates;
+        let hold_import = Arc::new(Semaphore::new(0));
+        gates.always("import_progress", Act::Hold(Arc::clone(&hold_import)));
+        gates.always("flush", Act::Fail(PortErrorKind::Unavailable, "nobody answers"));
+        let canceled = stage.begin(&server, stage.request()).await;
+        gates.reached("import_progress", 1).await;
+        let hold_backup = gates.hold_once("connect");
+        let connections = gates.calls("connect");
+        server.back_up(stage.target_id).await;
+        hold_import.add_permits(1000);
+        // Parked; the backup has its turn, and a look puts the restore behind it.
+        gates.reached("connect", connections + 1).await;
+        let looks = async |count: usize| gates.reached("open_jobs", gates.calls("open_jobs") + count).await;
+        looks(2).await;
+        let plans = gates.calls("save_restore_plan");
+        gates.once("save_restore_plan", Act::Hang);
+        let later = stage.begin(&server, stage.request()).await;
+        server.service.cancel_job(canceled).await.unwrap();
+        looks(3).await;
+        assert_eq!(stage.world.job(canceled).state, JobState::Canceling);
+
+        hold_backup.add_permits(1);
+        // The other one begins after it and never comes to an end.
+        assert_eq!(server.ended(canceled).await.state, JobState::Canceled);
+        gates.reached("save_restore_plan", plans + 1).await;
+        assert_eq!(stage.world.job(later).state, JobState::InProgress);
         stage.assert_tidy("the end");
     })
     .await;
