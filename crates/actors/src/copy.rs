@@ -55,8 +55,9 @@ fn take_next(waiting: &Mutex<VecDeque<CopyUnit>>) -> Option<CopyUnit> {
     lock(waiting).pop_front()
 }
 
+/// Nobody but a server that stops takes the thread away under the actors.
 fn actor_gone() -> PortError {
-    PortError::new(PortErrorKind::Internal, "a copy actor ended before its unit was copied")
+    PortError::new(PortErrorKind::Canceled, "a copy actor ended before its unit was copied")
 }
 
 /// Carries one unit at a time. It ends when nobody holds its address.

@@ -143,3 +143,27 @@ async fn a_catalog_that_is_away_refuses_the_start() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_runtime_that_is_dropped_under_copies_fails_no_job() {
+    for _ in 0..8 {
+        bounded(async {
+            let world = World::new();
+            let mut server = world.start().await;
+            let cluster = server.register().await;
+            world.gates.always("copy", Act::Hang);
+            let job_id = server.back_up(cluster.id).await.job.id;
+            world.gates.reached("copy", 2).await;
+            server.drop_service();
+            while server.service.live(job_id).is_some() {
+                tokio::task::yield_now().await;
+            }
+            let left = world.job(job_id);
+            assert!(matches!(left.state, JobState::Pending | JobState::InProgress), "{:?}", left.failure);
+            world.gates.clear("copy");
+            let server = world.start().await;
+            assert_eq!(server.ended(job_id).await.state, JobState::Successful);
+        })
+        .await;
+    }
+}
