@@ -190,7 +190,7 @@ async fn ask_for_sweeps(core: &Core) -> PortResult<()> {
     let (Some(ended_before), Some(not_since)) = (back(settings.sweep_grace), back(pause)) else {
         return Ok(());
     };
-    for (cluster_id, project_id) in core.deps.catalog.due_sweeps(ended_before, not_since).await? {
+    for (cluster_id, project_id) in core.deps.catalog.due_sweeps(ended_before, not_since, now).await? {
         let job = sweep_job(core, cluster_id, project_id, RETENTION.to_owned());
         if core.deps.catalog.insert_due_sweep(&job, not_since).await? {
             core.live.publish(&job);

@@ -141,7 +141,8 @@ impl LeaseCatalog for SqlCatalog {
     async fn insert_due_sweep(&self, job: &Job, not_since: DateTime<Utc>) -> PortResult<bool> {
         let mut transaction = self.begin().await?;
         clusters::lock_known(&mut *transaction, self.database.dialect(), job.cluster_id).await?;
-        if !transaction.query(select_sweep_since(job.cluster_id, not_since)).await?.is_empty() {
+        if !transaction.query(select_sweep_since(job.cluster_id, not_since, job.created_at)).await?.is_empty()
+        {
             return Ok(false);
         }
         let dialect = self.database.dialect();
@@ -293,12 +294,18 @@ pub(crate) fn select_ended_since(since: DateTime<Utc>, limit: u32) -> Statement 
         .bind(i64::from(limit))
 }
 
-/// A sweep of a cluster that was asked for after a time.
-pub(crate) fn select_sweep_since(cluster_id: ClusterId, not_since: DateTime<Utc>) -> Statement {
+/// A sweep of a cluster that was asked for after a time and up to now.
+pub(crate) fn select_sweep_since(
+    cluster_id: ClusterId,
+    not_since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Statement {
     Statement::new("SELECT id FROM jobs WHERE cluster_id = ")
         .bind(cluster_id.to_string())
         .push(" AND created_at_us > ")
         .bind(not_since.timestamp_micros())
+        .push(" AND created_at_us <= ")
+        .bind(now.timestamp_micros())
         .push(" AND job_type = 'SWEEP' LIMIT 1")
 }
 

@@ -124,8 +124,9 @@ impl LifecycleCatalog for SqlCatalog {
         &self,
         ended_before: DateTime<Utc>,
         not_since: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> PortResult<Vec<(ClusterId, ProjectId)>> {
-        let mut rows = self.database.read(sweeps::select_due(ended_before, not_since)).await?;
+        let mut rows = self.database.read(sweeps::select_due(ended_before, not_since, now)).await?;
         rows.iter_mut().map(sweeps::read_due).collect()
     }
 

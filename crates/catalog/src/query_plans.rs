@@ -266,7 +266,7 @@ async fn what_retention_and_sweeps_ask_is_answered_from_an_index() {
         assert!(!plan.contains("SCAN "), "{what}: {plan}");
     }
     // These look at every cluster once, and at its backups and jobs by an index.
-    for statement in [lifecycle::select_overdue_clusters(NOW), lifecycle::select_due_sweeps(NOW, NOW)] {
+    for statement in [lifecycle::select_overdue_clusters(NOW), lifecycle::select_due_sweeps(NOW, NOW, NOW)] {
         let plan = plan(&database, statement).await;
         assert!(!plan.contains("SCAN backups") && !plan.contains("SCAN jobs"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
@@ -383,7 +383,7 @@ async fn leases_and_what_others_did_are_found_by_an_index() {
         ("the lease on a cluster", leases::select_held_on(dialect, CLUSTER)),
         ("a fence", leases::select_fence(dialect, &fence).unwrap()),
         ("the latest ends", leases::select_ended_since(NOW, 500)),
-        ("a recent sweep", leases::select_sweep_since(CLUSTER, NOW)),
+        ("a recent sweep", leases::select_sweep_since(CLUSTER, NOW, NOW)),
     ] {
         check(&database, what, statement).await;
     }

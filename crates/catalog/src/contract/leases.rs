@@ -376,6 +376,10 @@ async fn of_two_timers_one_asks_for_a_sweep(home: Arc<dyn Home>) {
     other.transition_job(open.id, JobState::InProgress, None, at(1001)).await.unwrap();
     other.transition_job(open.id, JobState::Successful, None, at(1002)).await.unwrap();
     assert!(!world.catalog.insert_due_sweep(&sweep(1003), at(903)).await.unwrap());
+    // Those of a clock that ran ahead do not count.
+    let ahead = sweep(999_000);
+    assert_eq!(world.catalog.insert_sweep(&ahead).await.unwrap(), None);
+    world.catalog.transition_job(ahead.id, JobState::Canceled, None, at(999_001)).await.unwrap();
     assert!(world.catalog.insert_due_sweep(&sweep(3000), at(2900)).await.unwrap());
     assert!(!world.catalog.insert_due_sweep(&sweep(9000), at(8900)).await.unwrap(), "one is open");
 }

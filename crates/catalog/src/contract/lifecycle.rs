@@ -172,21 +172,26 @@ async fn sweeps_are_due_once_and_one_is_open_at_a_time(home: Arc<dyn Home>) {
     world.catalog.expire_backups(at(11), 10).await.unwrap();
     assert_eq!(world.catalog.repositories_of(world.cluster.id).await.unwrap(), [world.repository.id]);
 
-    assert!(world.catalog.due_sweeps(at(10), at(0)).await.unwrap().is_empty());
+    assert!(world.catalog.due_sweeps(at(10), at(0), at(10)).await.unwrap().is_empty());
     let due = [(world.cluster.id, world.project_id)];
-    assert_eq!(world.catalog.due_sweeps(at(11), at(0)).await.unwrap(), due);
+    assert_eq!(world.catalog.due_sweeps(at(11), at(0), at(11)).await.unwrap(), due);
     let job = sweep(&world, 20);
     assert_eq!(world.catalog.insert_sweep(&job).await.unwrap(), None);
     assert_eq!(world.catalog.insert_sweep(&sweep(&world, 21)).await.unwrap().unwrap().id, job.id);
-    assert!(world.catalog.due_sweeps(at(30), at(29)).await.unwrap().is_empty(), "one is open");
+    assert!(world.catalog.due_sweeps(at(30), at(29), at(30)).await.unwrap().is_empty(), "one is open");
     world.start(job.id).await;
     world.catalog.transition_job(job.id, JobState::Failed, Some("no"), at(22)).await.unwrap();
-    assert!(world.catalog.due_sweeps(at(30), at(19)).await.unwrap().is_empty(), "one was there lately");
-    assert_eq!(world.catalog.due_sweeps(at(30), at(20)).await.unwrap(), due);
+    assert!(
+        world.catalog.due_sweeps(at(30), at(19), at(30)).await.unwrap().is_empty(),
+        "one was there lately"
+    );
+    assert_eq!(world.catalog.due_sweeps(at(30), at(20), at(30)).await.unwrap(), due);
+    // A clock that ran ahead made it.
+    assert_eq!(world.catalog.due_sweeps(at(19), at(10), at(19)).await.unwrap(), due);
 
     // A backup that is not over is never marked.
     world.catalog.mark_swept(&[id, failed.backup.id, kept], at(40)).await.unwrap();
-    assert!(world.catalog.due_sweeps(at(99), at(90)).await.unwrap().is_empty());
+    assert!(world.catalog.due_sweeps(at(99), at(90), at(99)).await.unwrap().is_empty());
     let standings = world.catalog.standings(world.repository.id).await.unwrap();
     assert_eq!(standings.iter().map(|standing| standing.backup_id).collect::<Vec<_>>(), [kept]);
     assert_eq!(standings[0].status, BackupStatus::Available);

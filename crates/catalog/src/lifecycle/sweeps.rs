@@ -63,12 +63,19 @@ pub(super) fn read_repository_id(row: &mut Record) -> PortResult<RepositoryId> {
     id(&row.text("repository_id")?)
 }
 
-/// Clusters with something to sweep, and without a sweep that is open or was asked for lately.
-pub(crate) fn select_due(ended_before: DateTime<Utc>, not_since: DateTime<Utc>) -> Statement {
+/// Clusters with something to sweep, and without a sweep that is open or was asked for lately. One that was asked for
+/// by a clock that ran ahead would be late for as long as that.
+pub(crate) fn select_due(
+    ended_before: DateTime<Utc>,
+    not_since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Statement {
     Statement::new("SELECT id AS cluster_id, project_id FROM clusters WHERE EXISTS (SELECT 1 FROM backups WHERE backups.cluster_id = clusters.id AND backups.status IN ('FAILED', 'DELETED') AND backups.swept_at_us IS NULL AND backups.deleted_at_us <= ")
         .bind(ended_before.timestamp_micros())
         .push(") AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.cluster_id = clusters.id AND jobs.job_type = 'SWEEP' AND jobs.created_at_us > ")
         .bind(not_since.timestamp_micros())
+        .push(" AND jobs.created_at_us <= ")
+        .bind(now.timestamp_micros())
         .push(") AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.cluster_id = clusters.id AND jobs.job_type = 'SWEEP' AND jobs.state IN ('PENDING', 'IN_PROGRESS', 'CANCELING'))")
 }
 

@@ -96,7 +96,8 @@ pub trait LeaseCatalog: Send + Sync {
     /// As [`Catalog::update_cluster`].
     async fn replace_cluster(&self, former: &Cluster, changed: &Cluster) -> PortResult<bool>;
 
-    /// Adds a sweep that nobody asked for, unless one of the cluster is open or was added after `not_since`; false then.
+    /// Adds a sweep that nobody asked for, unless one of the cluster is open or was added after `not_since` and up to
+    /// the time of this one; false then.
     ///
     /// # Errors
     /// `InvalidInput` when the job is no sweep; errors of the database.

@@ -90,7 +90,7 @@ pub trait LifecycleCatalog: Send + Sync {
     async fn insert_sweep(&self, job: &Job) -> PortResult<Option<Job>>;
 
     /// Clusters with backups that ended at or before `ended_before` and were not swept, and for which no sweep is open
-    /// nor was asked for after `not_since`.
+    /// nor was asked for after `not_since` and up to now: one of a clock that ran ahead does not count.
     ///
     /// # Errors
     /// Errors of the database.
@@ -98,6 +98,7 @@ pub trait LifecycleCatalog: Send + Sync {
         &self,
         ended_before: DateTime<Utc>,
         not_since: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> PortResult<Vec<(ClusterId, ProjectId)>>;
 
     /// Records that nothing of these backups is left in the repository.

@@ -179,7 +179,8 @@ impl LeaseCatalog for MemoryCatalog {
 
     async fn insert_due_sweep(&self, job: &Job, not_since: DateTime<Utc>) -> PortResult<bool> {
         let of_cluster = |other: &Job| other.cluster_id == job.cluster_id && other.job_type == JobType::Sweep;
-        if self.tables().jobs.values().any(|other| of_cluster(other) && not_since < other.created_at) {
+        let lately = |other: &Job| not_since < other.created_at && other.created_at <= job.created_at;
+        if self.tables().jobs.values().any(|other| of_cluster(other) && lately(other)) {
             return Ok(false);
         }
         Ok(self.insert_sweep(job).await?.is_none())

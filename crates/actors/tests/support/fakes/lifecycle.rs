@@ -221,6 +221,7 @@ impl LifecycleCatalog for MemoryCatalog {
         &self,
         ended_before: DateTime<Utc>,
         not_since: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> PortResult<Vec<(ClusterId, ProjectId)>> {
         let tables = self.tables();
         let due = |row: &&Backup| {
@@ -232,7 +233,7 @@ impl LifecycleCatalog for MemoryCatalog {
             tables.jobs.values().any(|job| {
                 job.cluster_id == *cluster_id
                     && job.job_type == JobType::Sweep
-                    && (!job.state.is_final() || not_since < job.created_at)
+                    && (!job.state.is_final() || (not_since < job.created_at && job.created_at <= now))
             })
         };
         let clusters: BTreeMap<ClusterId, ProjectId> =

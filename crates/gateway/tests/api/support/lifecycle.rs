@@ -33,6 +33,6 @@ delegate! {
     standings(repository_id: RepositoryId) -> PortResult<Vec<Standing>>;
     repositories_of(cluster_id: ClusterId) -> PortResult<Vec<RepositoryId>>;
     insert_sweep(job: &Job) -> PortResult<Option<Job>>;
-    due_sweeps(ended_before: DateTime<Utc>, not_since: DateTime<Utc>) -> PortResult<Vec<(ClusterId, ProjectId)>>;
+    due_sweeps(ended_before: DateTime<Utc>, not_since: DateTime<Utc>, now: DateTime<Utc>) -> PortResult<Vec<(ClusterId, ProjectId)>>;
     mark_swept(backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()>;
 }
