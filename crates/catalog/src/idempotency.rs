@@ -1,4 +1,5 @@
-//! Keys that make a repeated request give the job of the first one. A key belongs to a cluster, for ever.
+//! Keys that make a repeated request give the job of the first one. A key belongs to a cluster, for
+//! ever unless the job was refused.
 
 use crate::database::{Statement, Transaction};
 use crate::jobs;
@@ -42,6 +43,11 @@ pub(crate) fn select(cluster_id: ClusterId, key: &str) -> Statement {
         .bind(cluster_id.to_string())
         .push(" AND key = ")
         .bind(key)
+}
+
+/// Frees the key of a job that was refused.
+pub(crate) fn delete(job_id: JobId) -> Statement {
+    Statement::new("DELETE FROM idempotency_keys WHERE job_id = ").bind(job_id.to_string())
 }
 
 /// Keeps the key of a request, if it has one.

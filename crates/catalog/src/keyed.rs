@@ -7,8 +7,9 @@ use crate::idempotency::{self, Earlier};
 use crate::jobs;
 use crate::model::id;
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use milvault_domain::ids::{ClusterId, JobId};
-use milvault_domain::job::{Job, JobType};
+use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::ports::{Idempotency, InsertJobOutcome, KeyedJobs, PortResult};
 
 #[async_trait]
@@ -48,5 +49,17 @@ impl KeyedJobs for SqlCatalog {
         };
         transaction.commit().await?;
         Ok(outcome)
+    }
+
+    async fn refuse_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Option<Job>> {
+        let mut transaction = self.begin().await?;
+        let mut job = jobs::load_locked(&mut *transaction, self.database.dialect(), job_id).await?;
+        if job.state != JobState::Pending || job.attempt > 0 {
+            return Ok(None);
+        }
+        jobs::change(&mut *transaction, &mut job, JobState::Failed, Some(reason), now).await?;
+        transaction.execute(idempotency::delete(job_id)).await?;
+        transaction.commit().await?;
+        Ok(Some(job))
     }
 }

@@ -168,7 +168,8 @@ impl Service {
         }
     }
 
-    /// Tells the cluster's actor of a job whose row is written. If the actor does not take it, the row is ended.
+    /// Tells the cluster's actor of a job whose row is written. If the actor does not take it, the row is ended and
+    /// the key of the request is free again.
     pub(super) async fn hand_over(&self, job: Job) -> Result<Job, ServiceError> {
         self.core().live.publish(&job);
         match self.host().submit(&job).await {
@@ -179,8 +180,10 @@ impl Service {
                 let error = refused(refusal);
                 let now = self.deps().clock.now();
                 let reason = error.to_string();
-                let ended =
-                    self.deps().catalog.transition_job(job.id, JobState::Failed, Some(&reason), now).await?;
+                let Some(ended) = self.deps().catalog.refuse_job(job.id, &reason, now).await? else {
+                    // A look for open jobs has found a place for it in between.
+                    return Ok(self.core().job(job.id).await?.unwrap_or(job));
+                };
                 self.core().live.publish(&ended);
                 Err(error)
             }

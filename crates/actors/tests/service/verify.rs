@@ -87,6 +87,12 @@ async fn a_verify_that_finds_the_queue_full_is_ended_properly() {
         }
         let error = server.service.request_verify(verify(backup_id)).await.unwrap_err();
         assert!(matches!(error, ServiceError::Busy { .. }), "{error:?}");
+        // The key of a refused request is free, so the same request may be accepted later.
+        let keyed = server.service.keyed(Some("again".to_owned()));
+        for _ in 0..2 {
+            let error = keyed.request_verify(verify(backup_id)).await.unwrap_err();
+            assert!(matches!(error, ServiceError::Busy { .. }), "{error:?}");
+        }
         let refused = world.catalog.all_jobs().pop().unwrap();
         assert_eq!(refused.state, JobState::Failed);
         assert!(refused.failure.unwrap().contains("64 waiting jobs"));
@@ -95,7 +101,9 @@ async fn a_verify_that_finds_the_queue_full_is_ended_properly() {
         let running: JobId = world.catalog.open_jobs().await.unwrap()[0].id;
         server.service.cancel_job(running).await.unwrap();
         world.gates.reached("verify", calls.max(2) + 1).await;
-        server.service.request_verify(verify(backup_id)).await.unwrap();
+        let accepted = keyed.request_verify(verify(backup_id)).await.unwrap();
+        assert_eq!(accepted.state, JobState::Pending);
+        assert_eq!(keyed.request_verify(verify(backup_id)).await.unwrap().id, accepted.id);
     })
     .await;
 }

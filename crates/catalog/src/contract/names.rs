@@ -165,6 +165,16 @@ async fn a_keyed_job_is_added_once(home: Arc<dyn Home>) {
     assert!(repeated.iter().all(|job_id| *job_id == created[0]));
     let reused = InsertJobOutcome::KeyReused(created[0]);
     assert_eq!(world.catalog.insert_keyed_job(&job(), &key(2)).await.unwrap(), reused);
+
+    // A job that was begun keeps its key; one that is refused leaves it to the next.
+    world.start(created[0]).await;
+    assert_eq!(world.catalog.refuse_job(created[0], "no", at(9)).await.unwrap(), None);
+    let other = Idempotency { key: String::from("other"), request_hash: [1; 32] };
+    let refused = job();
+    assert_eq!(world.catalog.insert_keyed_job(&refused, &other).await.unwrap(), InsertJobOutcome::Created);
+    let ended = world.catalog.refuse_job(refused.id, "full", at(9)).await.unwrap().unwrap();
+    assert_eq!((ended.state, ended.failure.as_deref()), (JobState::Failed, Some("full")));
+    assert_eq!(world.catalog.insert_keyed_job(&job(), &other).await.unwrap(), InsertJobOutcome::Created);
     for (job_type, request, same) in
         [(JobType::Verify, 1, true), (JobType::Verify, 2, false), (JobType::Undo, 1, false)]
     {

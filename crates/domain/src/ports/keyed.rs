@@ -2,11 +2,13 @@
 
 use super::{Idempotency, InsertJobOutcome};
 use crate::error::PortResult;
-use crate::ids::ClusterId;
+use crate::ids::{ClusterId, JobId};
 use crate::job::{Job, JobType};
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
-/// The part of the catalog that knows repeated requests. A key belongs to the cluster of the job, for ever.
+/// The part of the catalog that knows repeated requests. A key belongs to the cluster of the job, for ever unless the
+/// job was refused.
 #[async_trait]
 pub trait KeyedJobs: Send + Sync {
     /// What a key was used for before: `Duplicate` for the same request of a job of this type, `KeyReused` for another
@@ -26,4 +28,11 @@ pub trait KeyedJobs: Send + Sync {
     /// # Errors
     /// As [`super::Catalog::insert_job`]; `InvalidInput` for a key that is empty or too long.
     async fn insert_keyed_job(&self, job: &Job, idempotency: &Idempotency) -> PortResult<InsertJobOutcome>;
+
+    /// Makes a job FAILED that waits and was never begun, and frees its key, so that the same request may be accepted
+    /// later. `None` when somebody has begun or ended it: then it stays as it is.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown job; errors of the database.
+    async fn refuse_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Option<Job>>;
 }

@@ -2,8 +2,9 @@
 
 use super::catalog::MemoryCatalog;
 use async_trait::async_trait;
-use milvault_domain::ids::ClusterId;
-use milvault_domain::job::{Job, JobType};
+use chrono::{DateTime, Utc};
+use milvault_domain::ids::{ClusterId, JobId};
+use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::ports::{Idempotency, InsertJobOutcome, KeyedJobs, PortResult};
 
 #[async_trait]
@@ -29,5 +30,14 @@ impl KeyedJobs for MemoryCatalog {
         tables.keep_key(job, Some(idempotency));
         tables.jobs.insert(job.id, job.clone());
         Ok(InsertJobOutcome::Created)
+    }
+
+    async fn refuse_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Option<Job>> {
+        let mut tables = self.tables();
+        if tables.jobs.get(&job_id).is_none_or(|job| job.state != JobState::Pending || job.attempt > 0) {
+            return Ok(None);
+        }
+        tables.keys.retain(|_, (_, keyed)| *keyed != job_id);
+        tables.transition(job_id, JobState::Failed, Some(reason), now).map(Some)
     }
 }

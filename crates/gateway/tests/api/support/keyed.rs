@@ -2,7 +2,8 @@
 
 use super::catalog::TestCatalog;
 use async_trait::async_trait;
-use milvault_domain::ids::ClusterId;
+use chrono::{DateTime, Utc};
+use milvault_domain::ids::{ClusterId, JobId};
 use milvault_domain::job::{Job, JobType};
 use milvault_domain::ports::{Idempotency, InsertJobOutcome, KeyedJobs, PortResult};
 
@@ -19,5 +20,9 @@ impl KeyedJobs for TestCatalog {
 
     async fn insert_keyed_job(&self, job: &Job, idempotency: &Idempotency) -> PortResult<InsertJobOutcome> {
         self.inner.insert_keyed_job(job, idempotency).await
+    }
+
+    async fn refuse_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Option<Job>> {
+        self.inner.refuse_job(job_id, reason, now).await
     }
 }
