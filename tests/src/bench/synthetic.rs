@@ -14,7 +14,7 @@ use milvault_domain::object::{
 use milvault_domain::plan::{CopyRoute, CopyUnit, PlannedObject};
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, PortError, PortErrorKind,
-    PortResult, SourceStore, Stager, Stores,
+    PortResult, SourceStore, Stager, Stores, WantedDirectories,
 };
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
@@ -108,8 +108,12 @@ impl Stores for SyntheticStores {
         Ok(Arc::new(SyntheticSource))
     }
 
-    async fn list_foreign_backups(&self, storage: &StorageConfig) -> PortResult<Vec<ForeignBackup>> {
-        self.inner.list_foreign_backups(storage).await
+    async fn list_foreign_backups(
+        &self,
+        storage: &StorageConfig,
+        wanted: &WantedDirectories,
+    ) -> PortResult<Vec<ForeignBackup>> {
+        self.inner.list_foreign_backups(storage, wanted).await
     }
 
     async fn read_foreign_backup(&self, storage: &StorageConfig, directory: &str) -> PortResult<Cut> {
