@@ -10,6 +10,7 @@ use milvault_domain::ports::{
     BinlogReader, Catalog, Clock, IdSource, MilvusConnector, PortResult, Stores, WebhookSender,
 };
 use std::future::Future;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -144,12 +145,14 @@ pub(crate) struct Core {
     pub(crate) lease: Option<Arc<ClusterLease>>,
     /// Work that goes on when its job has ended.
     pub(crate) chores: TaskTracker,
+    /// Whether the catalog was not backed up for long.
+    pub(crate) catalog_backup_overdue: Arc<AtomicBool>,
 }
 
 impl Core {
     pub(crate) fn new(deps: Deps, settings: Settings, io: Handle) -> Self {
         let (live, chores) = (LiveJobs::new(), TaskTracker::new());
-        Self { deps, settings, live, io, lease: None, chores }
+        Self { deps, settings, live, io, lease: None, chores, catalog_backup_overdue: Arc::default() }
     }
 
     /// The same for work on a cluster's jobs: what it writes into the catalog is refused once another server works on
@@ -162,6 +165,7 @@ impl Core {
             io: self.io.clone(),
             lease: Some(Arc::clone(lease)),
             chores: TaskTracker::new(),
+            catalog_backup_overdue: Arc::clone(&self.catalog_backup_overdue),
         }
     }
 

@@ -17,6 +17,8 @@ const NAMED_MAX: usize = 100;
 pub(crate) struct Head {
     pub(crate) header: ManifestHeader,
     pub(crate) record: Option<BackupRecord>,
+    /// Why the record that lies there cannot be used.
+    pub(crate) record_failure: Option<String>,
 }
 
 impl Head {
@@ -37,16 +39,18 @@ pub(crate) async fn read_head(
         let message = format!("its manifest is that of {}", header.backup_id);
         return Err(PortError::new(PortErrorKind::Corrupt, message));
     }
+    let mut record_failure = None;
     let record = match retry.run("read a record", || opened.read_record(backup_id)).await {
         // The manifest alone is a backup: what was changed since is lost, the backup is not.
         Err(error) if matches!(error.kind(), PortErrorKind::Corrupt | PortErrorKind::Unsupported) => {
             tracing::warn!(%backup_id, %error, "the record of a backup cannot be read; its manifest is taken as it is");
+            record_failure = Some(error.to_string());
             None
         }
         record => record?,
     };
     let record = record.filter(|record| record.cluster_id == header.cluster_id);
-    Ok(Head { header, record })
+    Ok(Head { header, record, record_failure })
 }
 
 /// The row of a backup, from its manifest and its record.
@@ -57,7 +61,7 @@ pub(crate) async fn read_backup(
     project_id: ProjectId,
     repository_id: RepositoryId,
 ) -> PortResult<FoundBackup> {
-    let Head { header, record } = head;
+    let Head { header, record, .. } = head;
     let backup_id = header.backup_id;
     let objects = retry.run("read a list of objects", || opened.read_objects(backup_id, None)).await?;
     let object_count = objects.len() as u64;

@@ -41,11 +41,13 @@ mod telemetry;
 mod webhooks;
 
 pub use crate::core::{Deps, Settings};
-pub use catalog_backups::CatalogBackupSettings;
+pub use catalog_backups::{CatalogBackupSettings, catalog_backup_is_at_work};
 pub use checks::{DrillPolicyChange, DrillPolicyInForce, VerifyPolicyChange, VerifyPolicyInForce};
 pub use error::{ServiceError, StartError};
 pub use live::{JobChange, LiveJob};
-pub use rebuild::{RebuildRequest, Rebuilt, RebuiltCluster, RebuiltRepository, rebuild_catalog};
+pub use rebuild::{
+    PolicyReturn, RebuildRequest, Rebuilt, RebuiltCluster, RebuiltPolicy, RebuiltRepository, rebuild_catalog,
+};
 pub use request::{
     AdoptBackupRequest, AttachedBackups, BackupRequest, ClusterPatch, CopyRequest, DrillRequest, NewCluster,
     NewRepository, VerifyRequest,

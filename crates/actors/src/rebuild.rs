@@ -19,11 +19,15 @@ use milvault_domain::ports::{
     AttachedRepository, BackupRemains, BackupRepository, FoundBackup, PortError, PortErrorKind, PortResult,
     Tenancy,
 };
-use milvault_domain::recovery::{BackupRecord, NamedOrganization, grace_hold};
+use milvault_domain::recovery::{BackupRecord, NamedOrganization, doubt_hold, grace_hold};
 use milvault_domain::repository::Repository;
 use milvault_domain::storage::StorageConfig;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+
+mod policies;
+
+pub use policies::{PolicyReturn, RebuiltPolicy};
 
 /// Newest backups of a repository in which the name of the organization is looked for.
 const ORIGINS_MAX: usize = 20;
@@ -56,6 +60,8 @@ pub struct Rebuilt {
     pub repositories: Vec<RebuiltRepository>,
     /// The clusters of all backups that could be read.
     pub clusters: BTreeMap<ClusterId, RebuiltCluster>,
+    /// The policies of automatic backups that the repositories know.
+    pub policies: BTreeMap<ClusterId, RebuiltPolicy>,
 }
 
 /// What was found in a repository.
@@ -77,6 +83,9 @@ pub struct RebuiltRepository {
     pub unfinished: Vec<String>,
     /// Backups that cannot be read, each with the reason; past the first hundred only their number.
     pub unreadable: Vec<String>,
+    /// Backups that are as their manifests say because their records cannot be read, each with the reason; bounded in the
+    /// same way. The added ones of them are held without an end.
+    pub without_record: Vec<String>,
 }
 
 /// A cluster as its backups know it.
@@ -129,6 +138,10 @@ pub async fn rebuild_catalog(
         writer.origin = origin(&opened).await;
     }
     let mut rebuilt = Rebuilt::default();
+    let mut policies = policies::Found::default();
+    for opened in &opened {
+        policies.read(&opened.name, opened.repository.as_ref(), retry).await?;
+    }
     for opened in opened {
         let repository = read(opened, retry, writer.as_mut(), &mut rebuilt.clusters).await?;
         rebuilt.repositories.push(repository);
@@ -137,6 +150,10 @@ pub async fn rebuild_catalog(
         // A repository without backups belongs to somebody, too.
         rebuilt.organization = Some(writer.ensure_organization(None).await?.clone());
         rebuilt.made_organization = writer.made_organization;
+        // Last, so that clusters and second repositories are there. Until then the holds of the grace keep everything.
+        rebuilt.policies = policies.take(deps, retry).await?;
+    } else {
+        rebuilt.policies = policies.show(&rebuilt.clusters);
     }
     Ok(rebuilt)
 }
@@ -208,6 +225,7 @@ async fn read(
         deleted: opened.remains.iter().filter(|remains| remains.tombstone).count() as u64,
         unfinished: bounded(unfinished.map(|remains| remains.backup_id.to_string()).collect()),
         unreadable: Vec::new(),
+        without_record: Vec::new(),
     };
     let repository = opened.repository.as_ref();
     let mut heads = futures::stream::iter(opened.sealed())
@@ -216,25 +234,28 @@ async fn read(
         .boxed();
     let mut row = None;
     while let Some((backup_id, head)) = heads.next().await {
-        let mut record = None;
+        let (mut record, mut record_failure) = (None, None);
         let backup = match head {
             Ok(head) => {
                 if let (None, Some(writer)) = (&row, writer.as_mut()) {
                     row = Some(writer.ensure_repository(&opened, Some(&head)).await?);
                 }
                 record.clone_from(&head.record);
+                record_failure.clone_from(&head.record_failure);
                 let project_id = row.as_ref().map_or_else(|| head.project_id(), |row| row.project_id);
                 read_backup(repository, retry, head, project_id, report.id).await
             }
             Err(error) => Err(error),
         };
         let written = match (backup, writer.as_mut()) {
-            (Ok(found), Some(writer)) => match writer.write(found.clone(), record.as_ref(), retry).await {
-                Ok(written) => Ok((found, written)),
-                // Its cluster is that of another project of this catalog: as good as not readable here.
-                Err(error) if error.kind() == PortErrorKind::Conflict => Err(error),
-                Err(error) => return Err(error.into()),
-            },
+            (Ok(found), Some(writer)) => {
+                match writer.write(found.clone(), record.as_ref(), record_failure.is_some(), retry).await {
+                    Ok(written) => Ok((found, written)),
+                    // Its cluster is that of another project of this catalog: as good as not readable here.
+                    Err(error) if error.kind() == PortErrorKind::Conflict => Err(error),
+                    Err(error) => return Err(error.into()),
+                }
+            }
             (Ok(found), None) => Ok((found, Written { cluster: true, backup: true, held: false })),
             (Err(error), _) => Err(error),
         };
@@ -243,6 +264,7 @@ async fn read(
                 report.readable += 1;
                 report.added += u64::from(written.backup);
                 report.held += u64::from(written.held);
+                report.without_record.extend(record_failure.map(|failure| format!("{backup_id}: {failure}")));
                 let name = found.backup.cluster_name;
                 let fresh = RebuiltCluster { name, backups: 0, added: written.cluster };
                 clusters.entry(found.backup.cluster_id).or_insert(fresh).backups += 1;
@@ -258,6 +280,7 @@ async fn read(
         report.unreadable.extend(writer.compare(&opened).await?);
     }
     report.unreadable = bounded(report.unreadable);
+    report.without_record = bounded(report.without_record);
     Ok(report)
 }
 
@@ -400,6 +423,7 @@ impl<'a> Writer<'a> {
         &mut self,
         mut found: FoundBackup,
         record: Option<&BackupRecord>,
+        record_is_lost: bool,
         retry: Retry,
     ) -> PortResult<Written> {
         let catalog = &self.deps.catalog;
@@ -407,7 +431,11 @@ impl<'a> Writer<'a> {
             && catalog.insert_unregistered_cluster(&Cluster::unregistered(&found.backup)).await?;
         let now = self.deps.clock.now();
         let hold_id = HoldId::from_uuid(self.deps.ids.new_uuid());
-        let hold = grace_hold(&found.backup, &found.holds, hold_id, now, self.grace);
+        let hold = if record_is_lost {
+            doubt_hold(&found.backup, hold_id, now)
+        } else {
+            grace_hold(&found.backup, &found.holds, hold_id, now, self.grace)
+        };
         let is_held = hold.is_some();
         found.holds.extend(hold);
         let insert = || catalog.insert_found_backups(std::slice::from_ref(&found));

@@ -1,12 +1,12 @@
-//! Keeps the records beside manifests up to date, so that a repository alone can replace a lost catalog.
+//! Keeps the records beside manifests, and those of policies, up to date, so that a repository alone can replace a lost catalog.
 //!
-//! The catalog counts the changes of each backup; a record carries the count. Writing one twice, late, or from two
+//! The catalog counts the changes of each backup and each policy; a record carries the count. Writing one twice, late, or from two
 //! servers at once is harmless: the highest count is never older than the catalog was when it was counted.
 
 use crate::core::Core;
 use crate::sweep::open;
-use milvault_domain::ids::{BackupId, RepositoryId};
-use milvault_domain::ports::{BackupRepository, DueRecord, PortError, PortResult};
+use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
+use milvault_domain::ports::{BackupRepository, DuePolicy, DueRecord, PortError, PortResult};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -39,6 +39,26 @@ pub(crate) async fn write_now(core: &Core, backup_id: BackupId) {
     }
 }
 
+/// Writes the record of a policy that has just changed. Failures are logged: [`write_due`] tries again.
+pub(crate) async fn write_policy_now(core: &Core, cluster_id: ClusterId) {
+    let write = async {
+        match core.deps.catalog.due_policy(cluster_id).await? {
+            Some(due) => {
+                let repository = open(core, due.repository_id).await?;
+                write_policy(core, repository.as_ref(), &due).await
+            }
+            None => Ok(()),
+        }
+    };
+    match tokio::time::timeout(WRITE_TIME_MAX, write).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%cluster_id, %error, "a policy is written to the repository later"),
+        Err(_) => {
+            tracing::warn!(%cluster_id, "a policy is written to the repository later: it is slow");
+        }
+    }
+}
+
 /// Writes all records that are due. A repository that fails is left alone until the next look.
 pub(crate) async fn write_due(core: &Core) {
     match tokio::time::timeout(RUN_TIME_MAX, write_all(core)).await {
@@ -49,30 +69,56 @@ pub(crate) async fn write_due(core: &Core) {
 }
 
 async fn write_all(core: &Core) -> PortResult<()> {
-    let mut opened: HashMap<RepositoryId, Option<Arc<dyn BackupRepository>>> = HashMap::new();
+    let mut opened = Opened::default();
+    // Policies first: they are few, and keep rules depend on them.
+    let mut after = None;
+    loop {
+        let batch = core.deps.catalog.due_policies(after, BATCH_MAX).await?;
+        for due in &batch {
+            let Some(repository) = opened.get(core, due.repository_id).await else { continue };
+            if let Err(error) = write_policy(core, repository.as_ref(), due).await {
+                opened.leave_alone(due.repository_id, &error);
+            }
+        }
+        after = batch.last().map(|due| due.record.cluster_id);
+        if batch.len() < BATCH_MAX as usize {
+            break;
+        }
+    }
     let mut after = None;
     loop {
         let batch = core.deps.catalog.due_records(after, BATCH_MAX).await?;
         for due in &batch {
-            let id = due.repository_id;
-            let repository = match opened.entry(id) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => {
-                    let repository = open(core, id).await.inspect_err(|error| postponed(id, error)).ok();
-                    unknown.insert(repository)
-                }
-            };
-            let Some(repository) = repository else { continue };
+            let Some(repository) = opened.get(core, due.repository_id).await else { continue };
             if let Err(error) = write(core, repository.as_ref(), due).await {
-                postponed(id, &error);
-                opened.insert(id, None);
+                opened.leave_alone(due.repository_id, &error);
             }
         }
-        let full = BATCH_MAX as usize <= batch.len();
         after = batch.last().map(|due| due.backup_id);
-        if !full {
+        if batch.len() < BATCH_MAX as usize {
             return Ok(());
         }
+    }
+}
+
+/// The repositories of one look at all records; `None` for those that failed.
+#[derive(Default)]
+struct Opened(HashMap<RepositoryId, Option<Arc<dyn BackupRepository>>>);
+
+impl Opened {
+    async fn get(&mut self, core: &Core, id: RepositoryId) -> Option<Arc<dyn BackupRepository>> {
+        match self.0.entry(id) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(unknown) => {
+                let repository = open(core, id).await.inspect_err(|error| postponed(id, error)).ok();
+                unknown.insert(repository).clone()
+            }
+        }
+    }
+
+    fn leave_alone(&mut self, id: RepositoryId, error: &PortError) {
+        postponed(id, error);
+        self.0.insert(id, None);
     }
 }
 
@@ -85,4 +131,9 @@ async fn write(core: &Core, repository: &dyn BackupRepository, due: &DueRecord) 
         repository.write_record(record).await?;
     }
     core.deps.catalog.note_record(due.backup_id, due.revision).await
+}
+
+async fn write_policy(core: &Core, repository: &dyn BackupRepository, due: &DuePolicy) -> PortResult<()> {
+    repository.write_policy(&due.record).await?;
+    core.deps.catalog.note_policy(due.record.cluster_id, due.record.revision).await
 }

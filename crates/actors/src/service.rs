@@ -2,6 +2,7 @@
 
 mod adopt;
 mod backups;
+mod catalog_backups;
 mod check;
 mod checks;
 mod clusters;

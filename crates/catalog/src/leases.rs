@@ -4,7 +4,7 @@
 use crate::catalog::SqlCatalog;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::model::{bounded, count, figure, id, time};
-use crate::{audit, clusters, jobs, lifecycle};
+use crate::{audit, clusters, jobs, lifecycle, policy_records};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::audit::AuditTarget;
@@ -130,8 +130,13 @@ impl LeaseCatalog for SqlCatalog {
         let unchanged = clusters::update(&self.sealer, changed)?
             .push(" AND updated_at_us = ")
             .bind(former.updated_at.timestamp_micros());
-        let rows = self.write(unchanged).await;
+        let mut transaction = self.begin().await?;
+        let rows = transaction.execute(unchanged).await;
         let rows = rows.map_err(|error| clusters::name_taken("cluster", &changed.name, error))?;
+        if rows == 1 && former.repository_id != changed.repository_id {
+            transaction.execute(policy_records::moved(changed.id)).await?;
+        }
+        transaction.commit().await?;
         if rows == 0 && self.cluster(changed.id).await?.is_none() {
             return Err(clusters::not_found(changed.id));
         }

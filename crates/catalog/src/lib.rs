@@ -10,6 +10,7 @@
 mod audit;
 mod backups;
 mod catalog;
+mod catalog_backups;
 mod catalog_file;
 mod checks;
 mod clusters;
@@ -32,6 +33,7 @@ mod lifecycle;
 mod model;
 mod names;
 mod page;
+mod policy_records;
 mod postgres;
 #[cfg(test)]
 mod query_plans;

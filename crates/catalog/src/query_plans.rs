@@ -391,13 +391,27 @@ async fn leases_and_what_others_did_are_found_by_an_index() {
 
 #[tokio::test]
 async fn what_a_lost_catalog_needs_is_answered_from_an_index() {
-    use crate::recovery;
+    use crate::{catalog_backups, policy_records, recovery};
     let database = SqliteDatabase::open_in_memory().await.unwrap();
     let backup_id = BackupId::from_uuid(Uuid::nil());
     for after in [None, Some(backup_id)] {
         check(&database, "due records", recovery::select_due(after, 100)).await;
     }
     check(&database, "a due record", recovery::select_due_of(backup_id)).await;
+    for after in [None, Some(CLUSTER)] {
+        check(&database, "due policies", policy_records::select_due(after, 100)).await;
+    }
+    check(&database, "a due policy", policy_records::select_due_of(CLUSTER)).await;
+    check(&database, "a cluster", policy_records::select_cluster(CLUSTER)).await;
+    let repository_id = RepositoryId::from_uuid(Uuid::nil());
+    check(&database, "a repository", policy_records::select_repository_of(repository_id, PROJECT)).await;
     check(&database, "a name", recovery::select_named(PROJECT, "x")).await;
-    check(&database, "backups of the catalog", recovery::select_catalog_backups(5)).await;
+    for (what, statement) in [
+        ("backups of the catalog", catalog_backups::select(5)),
+        ("those at work", catalog_backups::select_at_work(0)),
+        ("the latest", catalog_backups::select_made()),
+        ("the first", catalog_backups::select_first()),
+    ] {
+        check(&database, what, statement).await;
+    }
 }

@@ -5,10 +5,8 @@ use crate::catalog_file::{FileReader, FileWriter};
 use crate::database::{Record, Statement, Transaction};
 use crate::error::corrupt;
 use crate::export::{self, Import};
-use crate::model::{
-    FAILURE_CHARS_MAX, bounded, count, figure, folded, id, optional_microseconds, optional_time, time,
-};
-use crate::{backups, clusters, jobs, lifecycle, names};
+use crate::model::{FAILURE_CHARS_MAX, bounded, count, figure, folded, id, optional_microseconds};
+use crate::{backups, catalog_backups, clusters, jobs, lifecycle, names, policy_records};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use milvault_domain::backup::BackupStatus;
@@ -92,33 +90,10 @@ impl RecoveryCatalog for SqlCatalog {
     }
 
     async fn claim_catalog_backup(&self, claim: &CatalogBackupClaim) -> PortResult<bool> {
-        let columns = || {
-            [
-                ("name", claim.name.as_str().into()),
-                ("repository_id", claim.repository_id.to_string().into()),
-                ("started_at_us", claim.now.timestamp_micros().into()),
-                ("ended_at_us", None::<i64>.into()),
-                ("size_bytes", None::<i64>.into()),
-                ("failure", None::<String>.into()),
-            ]
-        };
-        let [name, repository, started, ended, size, failure] = columns();
-        let insert = Statement::insert(
-            "catalog_backups",
-            [("day", claim.day.into()), name, repository, started, ended, size, failure],
-        );
         let mut transaction = self.begin().await?;
-        let mut claimed = transaction.execute(insert.push(" ON CONFLICT (day) DO NOTHING")).await?;
-        if claimed == 0 {
-            let take_over = Statement::update("catalog_backups", columns())
-                .push("size_bytes IS NULL AND day = ")
-                .bind(claim.day)
-                .push(" AND started_at_us < ")
-                .bind(claim.stale_before.timestamp_micros());
-            claimed = transaction.execute(take_over).await?;
-        }
+        let claimed = catalog_backups::claim(&mut *transaction, claim).await?;
         transaction.commit().await?;
-        Ok(claimed == 1)
+        Ok(claimed)
     }
 
     async fn end_catalog_backup(
@@ -146,8 +121,17 @@ impl RecoveryCatalog for SqlCatalog {
     }
 
     async fn catalog_backups(&self, limit: u32) -> PortResult<Vec<CatalogBackup>> {
-        let mut rows = self.database.read(select_catalog_backups(limit)).await?;
-        rows.iter_mut().map(read_catalog_backup).collect()
+        let mut rows = self.database.read(catalog_backups::select(limit)).await?;
+        rows.iter_mut().map(catalog_backups::read).collect()
+    }
+
+    async fn catalog_backed_up_at(&self) -> PortResult<Option<DateTime<Utc>>> {
+        for statement in [catalog_backups::select_made(), catalog_backups::select_first()] {
+            if let Some(found) = self.find(statement, catalog_backups::read).await? {
+                return Ok(Some(found.started_at));
+            }
+        }
+        Ok(None)
     }
 
     async fn import(&self, source: &mut dyn ByteSource, now: DateTime<Utc>) -> PortResult<u64> {
@@ -159,24 +143,10 @@ impl RecoveryCatalog for SqlCatalog {
             }
         }
         fail_open_jobs(import.transaction(), now).await?;
+        // A backup of an earlier version does not say which policies their repositories know.
+        import.transaction().execute(policy_records::insert_missing()).await?;
         import.end().await
     }
-}
-
-pub(crate) fn select_catalog_backups(limit: u32) -> Statement {
-    Statement::new("SELECT * FROM catalog_backups ORDER BY started_at_us DESC, name DESC LIMIT ")
-        .bind(i64::from(limit))
-}
-
-fn read_catalog_backup(row: &mut Record) -> PortResult<CatalogBackup> {
-    Ok(CatalogBackup {
-        name: row.text("name")?,
-        repository_id: id(&row.text("repository_id")?)?,
-        started_at: time(row.integer("started_at_us")?)?,
-        ended_at: optional_time(row.optional_integer("ended_at_us")?)?,
-        size_bytes: row.optional_integer("size_bytes")?.map(count).transpose()?,
-        failure: row.optional_text("failure")?,
-    })
 }
 
 /// Open jobs that make no backup were about things as they were then. Nobody knows how far they came.

@@ -7,6 +7,7 @@ use crate::clusters;
 use crate::database::{Dialect, Parameter, Record, Statement, Transaction};
 use crate::jobs::OPEN_STATES;
 use crate::model::{count, figure, from_json, id, optional_microseconds, optional_time, to_json};
+use crate::policy_records;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use milvault_domain::audit::AuditTarget;
@@ -68,10 +69,14 @@ async fn save(
 ) -> PortResult<SaveScheduleOutcome> {
     clusters::lock_active(transaction, dialect, schedule.cluster_id).await?;
     let kept = load(transaction, schedule.cluster_id).await?;
-    if kept.map_or(0, |kept| kept.revision) != schedule.revision {
+    if kept.as_ref().map_or(0, |kept| kept.revision) != schedule.revision {
         return Ok(SaveScheduleOutcome::ScheduleChanged);
     }
     write(transaction, schedule).await?;
+    // Most of what is saved is how far a schedule is; its repository knows the policy alone.
+    if kept.is_none_or(|kept| kept.policy != schedule.policy) {
+        transaction.execute(policy_records::changed(dialect, schedule.cluster_id)).await?;
+    }
     Ok(SaveScheduleOutcome::Saved)
 }
 
@@ -144,7 +149,7 @@ async fn load(
 }
 
 /// Writes a schedule and counts its revision up.
-async fn write(transaction: &mut dyn Transaction, schedule: &ClusterSchedule) -> PortResult<()> {
+pub(crate) async fn write(transaction: &mut dyn Transaction, schedule: &ClusterSchedule) -> PortResult<()> {
     let cluster_id = schedule.cluster_id.to_string();
     let [policy, revision, last_run, next_look, last_started, at, reason, job] = columns(schedule)?;
     let statement = if schedule.revision == 0 {

@@ -34,6 +34,14 @@ impl KeepRules {
     /// Nothing stays beyond its age.
     pub const NONE: Self = Self { last: 0, daily: 0, weekly: 0, monthly: 0 };
 
+    /// As much stays as rules can keep.
+    pub const MOST: Self = Self {
+        last: Self::COUNT_MAX,
+        daily: Self::COUNT_MAX,
+        weekly: Self::COUNT_MAX,
+        monthly: Self::COUNT_MAX,
+    };
+
     /// Checks the counts.
     ///
     /// # Errors

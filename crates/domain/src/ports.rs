@@ -10,6 +10,7 @@ mod keyed;
 mod leases;
 mod lifecycle;
 mod milvus;
+mod policies;
 mod recovery;
 mod rows;
 mod runtime;
@@ -33,6 +34,9 @@ pub use keyed::KeyedJobs;
 pub use leases::LeaseCatalog;
 pub use lifecycle::{BackupRemains, DeleteOutcome, LifecycleCatalog, RepositoryGraves, Retained};
 pub use milvus::{MilvusCluster, MilvusConnector};
+pub use policies::{
+    DuePolicy, FoundPolicy, PolicyOutcome, PolicyRecordCatalog, ProposedPolicy, RepositoryPolicies,
+};
 pub use recovery::{
     ByteSink, ByteSource, CatalogBackup, CatalogBackupClaim, DueRecord, FileSink, RecoveryCatalog,
     RepositoryRecords,

@@ -2,9 +2,10 @@
 
 use crate::backup::Backup;
 use crate::ids::{BackupId, ClusterId, HoldId, OrganizationId, ProjectId};
-use crate::keep::Hold;
+use crate::keep::{Hold, KeepRules};
 use crate::lifecycle::BackupHold;
-use chrono::{DateTime, TimeDelta, Utc};
+use crate::schedule::{SchedulePolicy, TimeZone, Timing};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc, Weekday};
 
 /// An organization and its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,44 @@ impl BackupRecord {
     }
 }
 
+/// The policy of a cluster's automatic backups, as its repository knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRecord {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// Grows with every change, from one catalog to the next as well. Of several records of one cluster, in whatever
+    /// repositories, the one with the highest revision counts.
+    pub revision: u64,
+    /// Organization of the catalog.
+    pub organization: NamedOrganization,
+    /// Project of the cluster.
+    pub project: NamedProject,
+    /// Name of the cluster when this was written.
+    pub cluster_name: String,
+    /// The policy.
+    pub policy: SchedulePolicy,
+}
+
+/// The policy in place of one that cannot be read: nothing is made, and as much is kept as a policy can keep. Whatever
+/// the policy was, no backup ends that it kept.
+#[must_use]
+pub fn cautious_policy() -> SchedulePolicy {
+    let days = vec![
+        Weekday::Mon,
+        Weekday::Tue,
+        Weekday::Wed,
+        Weekday::Thu,
+        Weekday::Fri,
+        Weekday::Sat,
+        Weekday::Sun,
+    ];
+    SchedulePolicy {
+        enabled: false,
+        keep: KeepRules::MOST,
+        ..SchedulePolicy::new(Timing::Weekdays { days, window_start: NaiveTime::MIN }, TimeZone::UTC)
+    }
+}
+
 /// Who holds the backups whose time would be over soon after a catalog was rebuilt.
 pub const REBUILD: &str = "catalog rebuild";
 
@@ -94,15 +133,34 @@ pub fn grace_hold(
     if !ends_soon || holds.iter().any(stays) {
         return None;
     }
+    let reason = "the catalog was rebuilt; time to look at schedules and holds before it expires";
+    Some(rebuild_hold(backup, reason, Some(until), id, now))
+}
+
+/// The hold that a rebuilt catalog needs on a backup whose record cannot be read: people may have decided that it stays.
+/// `None` when it stays for ever anyway.
+#[must_use]
+pub fn doubt_hold(backup: &Backup, id: HoldId, now: DateTime<Utc>) -> Option<BackupHold> {
+    backup.expires_at?;
     let reason =
-        String::from("the catalog was rebuilt; time to look at schedules and holds before it expires");
-    Some(BackupHold {
+        "its record cannot be read: its expiry and its holds may have been changed since it was made";
+    Some(rebuild_hold(backup, reason, None, id, now))
+}
+
+fn rebuild_hold(
+    backup: &Backup,
+    reason: &str,
+    until: Option<DateTime<Utc>>,
+    id: HoldId,
+    now: DateTime<Utc>,
+) -> BackupHold {
+    BackupHold {
         id,
         backup_id: backup.id,
         cluster_id: backup.cluster_id,
-        hold: Hold { reason, until: Some(until) },
+        hold: Hold { reason: reason.to_owned(), until },
         created_by: REBUILD.to_owned(),
         created_at: now,
         released: None,
-    })
+    }
 }

@@ -34,6 +34,7 @@ pub(crate) struct Query(
     query::job::JobQuery,
     query::audit::AuditQuery,
     query::leases::ServerQuery,
+    query::catalog_backups::CatalogBackupQuery,
     query::lifecycle::LifecycleQuery,
     query::restore::RestoreQuery,
     query::foreign::ForeignBackupQuery,
@@ -59,6 +60,7 @@ pub(crate) struct Mutation(
     mutation::checks::ChecksMutation,
     mutation::webhooks::WebhookMutation,
     mutation::sign_in::SignInMutation,
+    mutation::catalog_backups::CatalogBackupMutation,
 );
 
 /// Subscriptions. The first event is the current state, each further one a change.
@@ -116,6 +118,7 @@ mod tests {
             "copyBackup" => "(input: {backupId: \"x\", repositoryId: \"x\"})",
             "updateBackup" | "deleteBackup" => "(input: {backupId: \"x\"})",
             "holdBackup" => "(input: {backupId: \"x\", reason: \"x\"})",
+            "createCatalogBackup" => "(input: {})",
             "releaseHold" => "(input: {holdId: \"x\"})",
             "previewRetention" | "previewSweep" => "(clusterId: \"x\")",
             "verifyBackup" => "(input: {backupId: \"x\", level: CONTENT})",

@@ -1,6 +1,6 @@
 //! Names of the files of a repository, relative to its root (specified in `docs/format.md`).
 
-use milvault_domain::ids::BackupId;
+use milvault_domain::ids::{BackupId, ClusterId};
 use milvault_domain::object::{Location, ObjectId, PackId, StoredObject};
 
 /// The file that makes a place a repository.
@@ -85,14 +85,41 @@ pub(crate) fn record(id: BackupId, revision: u64) -> String {
 
 /// The revision of a record, by its path; `None` for other files.
 pub(crate) fn record_revision(path: &str) -> Option<u64> {
-    let (_, name) = of_backup(path)?;
-    let digits = name.strip_prefix(RECORD_PREFIX)?.strip_suffix(RECORD_SUFFIX)?;
-    let well_formed = RECORD_DIGITS <= digits.len() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    revision_in(of_backup(path)?.1, RECORD_PREFIX)
+}
+
+/// Directory of what is known of clusters.
+pub(crate) const CLUSTERS: &str = "clusters";
+
+/// The policy of a cluster's automatic backups.
+pub(crate) fn policy(id: ClusterId, revision: u64) -> String {
+    format!("{CLUSTERS}/{id}/{POLICY_PREFIX}{revision:0RECORD_DIGITS$}{RECORD_SUFFIX}")
+}
+
+/// Directory of what is known of a cluster.
+pub(crate) fn cluster(id: ClusterId) -> String {
+    format!("{CLUSTERS}/{id}")
+}
+
+/// Cluster and revision of a policy's record, by its path; `None` for other files.
+pub(crate) fn policy_revision(path: &str) -> Option<(ClusterId, u64)> {
+    let (id, name) = path.strip_prefix(CLUSTERS)?.strip_prefix('/')?.split_once('/')?;
+    Some((id.parse().ok()?, revision_in(name, POLICY_PREFIX)?))
+}
+
+/// The revision in the name of a record.
+fn revision_in(name: &str, prefix: &str) -> Option<u64> {
+    let digits = name.strip_prefix(prefix)?.strip_suffix(RECORD_SUFFIX)?;
+    let well_formed = (RECORD_DIGITS..=RECORD_DIGITS_MAX).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| well_formed)
 }
 
 const RECORD_PREFIX: &str = "record-";
+const POLICY_PREFIX: &str = "policy-";
 const RECORD_DIGITS: usize = 16;
+/// Longer numbers are nobody's count; whoever counts on from here has room.
+const RECORD_DIGITS_MAX: usize = 18;
 const RECORD_SUFFIX: &str = ".json";
 
 /// What names of files with hashes recorded by a verify begin with.
@@ -116,12 +143,31 @@ mod tests {
     fn records_are_told_by_their_names() {
         let id = BackupId::from_uuid(uuid::Uuid::nil());
         assert_eq!(record(id, 7), backup_file(id, "record-0000000000000007.json"));
-        for revision in [1, 12, u64::MAX] {
+        for revision in [1, 12, 999_999_999_999_999_999] {
             assert_eq!(record_revision(&record(id, revision)), Some(revision));
         }
-        for name in ["record-7.json", "record-000000000000000x.json", "manifest", "record-.json"] {
+        for name in [
+            "record-18446744073709551615.json",
+            "record-7.json",
+            "record-000000000000000x.json",
+            "manifest",
+            "record-.json",
+        ] {
             assert_eq!(record_revision(&backup_file(id, name)), None, "{name}");
         }
+    }
+
+    #[test]
+    fn policies_are_told_by_their_names() {
+        let id = ClusterId::from_uuid(uuid::Uuid::nil());
+        assert_eq!(policy(id, 7), format!("clusters/{id}/policy-0000000000000007.json"));
+        for revision in [1, 1_700_000_000_000_000, 999_999_999_999_999_999] {
+            assert_eq!(policy_revision(&policy(id, revision)), Some((id, revision)));
+        }
+        for path in ["clusters/x/policy-0000000000000007.json", "clusters/policy-0000000000000007.json"] {
+            assert_eq!(policy_revision(path), None, "{path}");
+        }
+        assert_eq!(policy_revision(&format!("clusters/{id}/policy-7.json")), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod layout;
 mod lifecycle;
 mod marker;
 mod place;
+mod policies;
 mod probe;
 mod records;
 mod repository;

@@ -8,7 +8,7 @@ use crate::telemetry;
 use crate::wire::{CatalogPlace, System, catalog_place, open_catalog};
 use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use milvault_actors::{RebuildRequest, Rebuilt, rebuild_catalog};
+use milvault_actors::{PolicyReturn, RebuildRequest, Rebuilt, RebuiltPolicy, rebuild_catalog};
 use milvault_catalog::Sealer;
 use milvault_domain::ids::OrganizationId;
 use std::collections::BTreeSet;
@@ -143,6 +143,29 @@ pub(crate) fn places(
     places.iter().map(RepositoryPlace::storage).collect()
 }
 
+/// What became of a policy, in words.
+fn told(policy: &RebuiltPolicy) -> String {
+    let mut text = String::from(match (policy.outcome, policy.was_enabled) {
+        (PolicyReturn::Shown, true) => "found, switched on",
+        (PolicyReturn::Shown, false) => "found, switched off",
+        (PolicyReturn::Kept, _) => "the catalog has it",
+        (PolicyReturn::Returned { switched_off: true, .. }, _) => {
+            "came back switched off; it was on: switch it on with setBackupPolicy when the cluster has its address"
+        }
+        (PolicyReturn::Returned { .. }, _) => "came back",
+    });
+    if matches!(policy.outcome, PolicyReturn::Returned { copy_left_out: true, .. }) {
+        text.push_str("; its second repository is not in this catalog, so it copies nowhere");
+    }
+    if let Some(reason) = &policy.unreadable {
+        text.push_str(
+            "; it cannot be read, so everything that it may have kept is kept until you set it anew: ",
+        );
+        text.push_str(reason);
+    }
+    text
+}
+
 /// What a person gets to read. Nothing here rests on a failed write: a text takes everything.
 fn table(rebuilt: &Rebuilt, dry_run: bool, grace_days: u32) -> String {
     let mut text = String::new();
@@ -174,6 +197,9 @@ fn table(rebuilt: &Rebuilt, dry_run: bool, grace_days: u32) -> String {
         let _ =
             writeln!(text, "{:<24} {:<38} {:>8} {state:>20}", cluster.name, id.to_string(), cluster.backups);
     }
+    for (id, policy) in &rebuilt.policies {
+        let _ = writeln!(text, "policy of {id}: {}", told(policy));
+    }
     for repository in &rebuilt.repositories {
         for unfinished in &repository.unfinished {
             let _ = writeln!(text, "unfinished, left as it is: {unfinished}");
@@ -181,10 +207,19 @@ fn table(rebuilt: &Rebuilt, dry_run: bool, grace_days: u32) -> String {
         for unreadable in &repository.unreadable {
             let _ = writeln!(text, "cannot be read: {unreadable}");
         }
+        for backup in &repository.without_record {
+            let _ = writeln!(
+                text,
+                "as its manifest says, and held if it may expire, for its record cannot be read: {backup}"
+            );
+        }
     }
     let held: u64 = rebuilt.repositories.iter().map(|repository| repository.held).sum();
     if 0 < held {
-        let _ = writeln!(text, "{held} backups whose time is over soon are held for {grace_days} days");
+        let _ = writeln!(
+            text,
+            "{held} backups are held: for {grace_days} days where their time is over soon, without end where a record cannot be read"
+        );
     }
     if dry_run {
         text.push_str("nothing was written\n");

@@ -59,6 +59,9 @@ impl Service {
             }
             let replaced = self.deps().catalog.replace_cluster(&current, &changed).await;
             if replaced.map_err(|error| missing_or(error, cluster_id))? {
+                if current.repository_id != changed.repository_id {
+                    crate::records::write_policy_now(self.core(), cluster_id).await;
+                }
                 return Ok(changed);
             }
         }

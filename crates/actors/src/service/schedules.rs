@@ -117,6 +117,7 @@ impl Service {
             }
             schedule.revision += 1;
             let job = self.first_look(schedule).await;
+            crate::records::write_policy_now(self.core(), cluster_id).await;
             let schedule = catalog.schedule(cluster_id).await?;
             let schedule = schedule.ok_or_else(|| not_found("cluster", &cluster_id))?;
             return Ok(PolicyInForce { schedule, job });

@@ -23,6 +23,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+mod policies;
+
 const ALL: PageRequest = PageRequest { limit: PageRequest::LIMIT_MAX, after: None };
 
 /// An empty catalog.
@@ -234,6 +236,37 @@ async fn what_cannot_be_read_is_named_and_stops_nothing() {
 }
 
 #[tokio::test]
+async fn what_may_have_been_kept_by_a_damaged_record_stays() {
+    bounded(async {
+        let (first, mut world) = (TempDir::new().unwrap(), World::new());
+        world.real_catalog = Some(open_in(&first, &world).await);
+        let server = world.start().await;
+        let cluster = server.register().await;
+        let wanted = BackupRequest { retention_days: Some(1), ..request(cluster.id) };
+        let expiring = server.service.request_backup(wanted).await.unwrap();
+        assert_eq!(server.ended(expiring.job.id).await.state, JobState::Successful);
+        let lasting = server.back_up(cluster.id).await;
+        assert_eq!(server.ended(lasting.job.id).await.state, JobState::Successful);
+        server.shutdown().await;
+        let damaged = [expiring.backup.id, lasting.backup.id];
+        world.stores.repository.unreadable_records.lock().unwrap().extend(damaged);
+
+        let (_second, again) = empty().await;
+        let rebuilt = rebuild(&world, &again, TimeDelta::zero(), false).await.unwrap();
+        let report = &rebuilt.repositories[0];
+        assert_eq!((report.added, report.held, report.unreadable.len()), (2, 1, 0));
+        assert_eq!(report.without_record.len(), 2, "{:?}", report.without_record);
+        assert!(report.without_record.iter().all(|told| told.ends_with("the record is damaged")));
+        let holds = again.holds(expiring.backup.id).await.unwrap();
+        assert_eq!((holds.len(), holds[0].hold.until), (1, None));
+        assert!(again.holds(lasting.backup.id).await.unwrap().is_empty());
+        let later = world.clock.now() + TimeDelta::days(400);
+        assert!(again.expire_backups(later, 5).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_written_follows_later() {
     bounded(async {
         let (first, mut world) = (TempDir::new().unwrap(), World::new());
@@ -317,6 +350,73 @@ async fn the_catalog_is_backed_up_once_a_day_and_old_backups_go() {
         assert!(all.iter().all(|made| made.repository_id == cluster.repository_id));
         server.shutdown().await;
         other.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backup_of_the_catalog_is_made_when_somebody_asks() {
+    bounded(async {
+        let (first, mut world) = (TempDir::new().unwrap(), World::new());
+        let catalog = open_in(&first, &world).await;
+        world.real_catalog = Some(Arc::clone(&catalog));
+        world.settings.catalog_backup.enabled = false;
+        let server = world.start().await;
+        let refused = server.service.create_catalog_backup(None).await.unwrap_err();
+        assert!(matches!(refused, ServiceError::Conflict { .. }), "there is no repository: {refused:?}");
+        let cluster = server.register().await;
+        let unknown = milvault_domain::ids::RepositoryId::from_uuid(Uuid::nil());
+        let refused = server.service.create_catalog_backup(Some(unknown)).await.unwrap_err();
+        assert!(matches!(refused, ServiceError::NotFound { .. }), "{refused:?}");
+
+        let hold = world.gates.hold_once("create_catalog_backup");
+        let begun = server.service.create_catalog_backup(Some(cluster.repository_id)).await.unwrap();
+        assert_eq!((begun.day, begun.ended_at), (None, None));
+        world.gates.reached("create_catalog_backup", 1).await;
+        let again = server.service.create_catalog_backup(None).await.unwrap();
+        assert_eq!(again.name, begun.name, "one is at work");
+        hold.add_permits(1);
+        let made = loop {
+            let latest = catalog.catalog_backups(5).await.unwrap();
+            assert_eq!(latest.len(), 1);
+            if latest[0].ended_at.is_some() {
+                break latest[0].clone();
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(made.size_bytes.is_some(), "{made:?}");
+        assert!(world.stores.repository.catalog_backups.lock().unwrap().contains_key(&made.name));
+        server.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_is_not_backed_up_for_days_is_told() {
+    bounded(async {
+        let (first, mut world) = (TempDir::new().unwrap(), World::new());
+        let catalog = open_in(&first, &world).await;
+        world.real_catalog = Some(Arc::clone(&catalog));
+        let server = world.start().await;
+        server.register().await;
+        while catalog.catalog_backups(1).await.unwrap().first().is_none_or(|made| made.size_bytes.is_none()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!server.service.catalog_backup_is_overdue());
+        // One attempt a day, and each of them fails.
+        for day in 1..=3 {
+            world.gates.once("create_catalog_backup", Act::Fail(PortErrorKind::Unavailable, "away"));
+            world.clock.advance(TimeDelta::days(1));
+            world.gates.reached("create_catalog_backup", day + 1).await;
+        }
+        while !server.service.catalog_backup_is_overdue() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        world.clock.advance(TimeDelta::hours(2));
+        while server.service.catalog_backup_is_overdue() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        server.shutdown().await;
     })
     .await;
 }

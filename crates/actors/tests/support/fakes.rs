@@ -27,6 +27,8 @@ pub mod leases;
 pub mod lifecycle;
 #[path = "fakes/milvus.rs"]
 pub mod milvus;
+#[path = "fakes/policies.rs"]
+pub mod policies;
 #[path = "fakes/recovery.rs"]
 pub mod recovery;
 #[path = "fakes/repository.rs"]

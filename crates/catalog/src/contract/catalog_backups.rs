@@ -18,6 +18,7 @@ super::cases![
     everything_comes_from_another_database,
     what_is_not_whole_changes_nothing,
     a_day_is_claimed_once,
+    what_somebody_asks_for_belongs_to_no_day,
     a_record_is_taken_when_it_tells_of_more,
 ];
 
@@ -157,7 +158,7 @@ async fn a_day_is_claimed_once(home: Arc<dyn Home>) {
     let claim = |name: &str, day, seconds| CatalogBackupClaim {
         name: name.to_owned(),
         repository_id: world.repository.id,
-        day,
+        day: Some(day),
         now: at(seconds),
         stale_before: at(seconds - 100),
     };
@@ -187,6 +188,33 @@ async fn a_day_is_claimed_once(home: Arc<dyn Home>) {
         won += u32::from(claim.await.unwrap());
     }
     assert_eq!(won, 1);
+}
+
+async fn what_somebody_asks_for_belongs_to_no_day(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let catalog = &world.catalog;
+    let claim = |name: &str, day, seconds| CatalogBackupClaim {
+        name: name.to_owned(),
+        repository_id: world.repository.id,
+        day,
+        now: at(seconds),
+        stale_before: at(seconds - 100),
+    };
+    assert_eq!(catalog.catalog_backed_up_at().await.unwrap(), None);
+    assert!(catalog.claim_catalog_backup(&claim("a", None, 0)).await.unwrap());
+    assert_eq!(catalog.catalog_backed_up_at().await.unwrap(), Some(at(0)), "the first attempt");
+    assert!(!catalog.claim_catalog_backup(&claim("b", None, 10)).await.unwrap(), "one is at work");
+    assert!(catalog.claim_catalog_backup(&claim("b", None, 101)).await.unwrap(), "it gave no sign");
+    catalog.end_catalog_backup("b", Err(String::from("away")), at(102)).await.unwrap();
+    assert!(catalog.claim_catalog_backup(&claim("c", None, 103)).await.unwrap());
+    catalog.end_catalog_backup("c", Ok(7), at(104)).await.unwrap();
+    assert!(catalog.claim_catalog_backup(&claim("d", Some(1), 105)).await.unwrap(), "days are as before");
+    catalog.end_catalog_backup("d", Err(String::from("away")), at(106)).await.unwrap();
+    assert_eq!(catalog.catalog_backed_up_at().await.unwrap(), Some(at(103)));
+    let seen = catalog.catalog_backups(10).await.unwrap();
+    let seen: Vec<_> = seen.iter().map(|made| (made.name.as_str(), made.day, made.size_bytes)).collect();
+    let expected = [("d", Some(1), None), ("c", None, Some(7)), ("b", None, None), ("a", None, None)];
+    assert_eq!(seen, expected);
 }
 
 async fn a_record_is_taken_when_it_tells_of_more(home: Arc<dyn Home>) {

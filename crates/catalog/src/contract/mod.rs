@@ -22,6 +22,7 @@ mod lists;
 mod names;
 mod ownership;
 mod plans;
+mod policies;
 mod recovery;
 mod requests;
 mod restore_completion;
@@ -97,6 +98,7 @@ const MODULES: &[&[Case]] = &[
     comparisons::CASES,
     found::CASES,
     recovery::CASES,
+    policies::CASES,
     rotation::CASES,
     catalog_backups::CASES,
     lists::CASES,

@@ -11,7 +11,7 @@ use crate::job_request::JobRequest;
 use crate::milvus::Cut;
 use crate::ports::{
     AuditCatalog, ChecksCatalog, CopyCatalog, IdentityCatalog, JobPruning, LeaseCatalog, LifecycleCatalog,
-    RecoveryCatalog, ScheduleCatalog, SignInCatalog, VerifyReport, WebhookCatalog,
+    PolicyRecordCatalog, RecoveryCatalog, ScheduleCatalog, SignInCatalog, VerifyReport, WebhookCatalog,
 };
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -40,6 +40,7 @@ pub trait Catalog:
     + LeaseCatalog
     + ChecksCatalog
     + RecoveryCatalog
+    + PolicyRecordCatalog
     + WebhookCatalog
 {
     /// Whether the database answers.

@@ -27,6 +27,8 @@ pub struct CatalogBackup {
     pub name: String,
     /// Where it lies.
     pub repository_id: RepositoryId,
+    /// The day that it is the backup of, counted from 1970-01-01; `None` when somebody asked for it.
+    pub day: Option<i64>,
     /// When it was begun.
     pub started_at: DateTime<Utc>,
     /// When it ended, well or not.
@@ -44,11 +46,12 @@ pub struct CatalogBackupClaim {
     pub name: String,
     /// Where it will lie.
     pub repository_id: RepositoryId,
-    /// The day that it is the backup of, counted from 1970-01-01.
-    pub day: i64,
+    /// The day that it is the backup of, counted from 1970-01-01; `None` when somebody asks for it.
+    pub day: Option<i64>,
     /// Now.
     pub now: DateTime<Utc>,
-    /// A claim on the day that failed, or was begun and not ended, before this may be taken over.
+    /// A claim on the day that failed, or was begun and not ended, before this may be taken over. One without a day is
+    /// granted while none is at work that was begun since.
     pub stale_before: DateTime<Utc>,
 }
 
@@ -123,6 +126,13 @@ pub trait RecoveryCatalog: Send + Sync {
     /// # Errors
     /// Errors of the database.
     async fn catalog_backups(&self, limit: u32) -> PortResult<Vec<CatalogBackup>>;
+
+    /// When the latest backup of the catalog was begun that was made; where none was, the first attempt. `None` when
+    /// none was tried.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn catalog_backed_up_at(&self) -> PortResult<Option<DateTime<Utc>>>;
 
     /// Takes everything that [`Self::export`] wrote into a catalog without an organization, in one transaction. Open
     /// jobs that make no backup are FAILED then; those that make one go on as after a crash. Returns the number of rows.

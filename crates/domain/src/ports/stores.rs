@@ -8,7 +8,7 @@ use crate::job::VerifyLevel;
 use crate::milvus::Cut;
 use crate::object::{SourceObject, StoredObject};
 use crate::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
-use crate::ports::{RepositoryChecks, RepositoryGraves, RepositoryRecords};
+use crate::ports::{RepositoryChecks, RepositoryGraves, RepositoryPolicies, RepositoryRecords};
 use crate::progress::ProgressCounters;
 use crate::repository::StoreCapabilities;
 use crate::storage::{SourceLayout, StorageConfig};
@@ -213,7 +213,9 @@ pub struct CheckFinding {
 
 /// A repository of backups. Files in it are never overwritten; `docs/format.md` specifies them.
 #[async_trait]
-pub trait BackupRepository: Send + Sync + RepositoryGraves + RepositoryRecords + RepositoryChecks {
+pub trait BackupRepository:
+    Send + Sync + RepositoryGraves + RepositoryRecords + RepositoryPolicies + RepositoryChecks
+{
     /// Identity.
     fn id(&self) -> RepositoryId;
 

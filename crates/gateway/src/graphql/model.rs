@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod catalog_backups;
 pub(crate) mod check;
 pub(crate) mod checks;
 pub(crate) mod cluster;

@@ -3,6 +3,7 @@
 
 pub(crate) mod api_key;
 pub(crate) mod backup;
+pub(crate) mod catalog_backups;
 pub(crate) mod checks;
 pub(crate) mod cluster;
 pub(crate) mod copies;

@@ -3,6 +3,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod catalog_backups;
 pub(crate) mod cluster;
 pub(crate) mod foreign;
 pub(crate) mod identity;

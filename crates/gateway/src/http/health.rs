@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use milvault_actors::Lifecycle;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,14 +43,36 @@ pub(super) async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response {
         Err(_elapsed) => reasons.push("the catalog does not answer within 5 s"),
     }
     if reasons.is_empty() {
-        return Json(json!({"status": "ready"})).into_response();
+        return Json(ready(gateway.service.catalog_backup_is_overdue())).into_response();
     }
     let body = Json(json!({"status": "not ready", "reasons": reasons}));
     (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+}
+
+/// What a server that can serve says. Nobody is sent elsewhere because of a note; but somebody should look.
+fn ready(catalog_backup_is_overdue: bool) -> Value {
+    if catalog_backup_is_overdue {
+        let notes = ["the catalog was not backed up for more than two days; the server's log says why"];
+        return json!({"status": "ready", "notes": notes});
+    }
+    json!({"status": "ready"})
 }
 
 /// All metrics of the process.
 pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     let format = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (format, (gateway.metrics_render)()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_that_is_not_backed_up_is_a_note_and_no_failure() {
+        assert_eq!(ready(false), json!({"status": "ready"}));
+        let noted = ready(true);
+        assert_eq!(noted["status"], "ready");
+        assert!(noted["notes"][0].as_str().is_some_and(|note| note.contains("not backed up")), "{noted}");
+    }
 }

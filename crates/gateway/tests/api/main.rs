@@ -5,6 +5,7 @@
 
 mod audit;
 mod authentication;
+mod catalog_backups;
 mod checks;
 mod copies;
 mod documents;

@@ -1,7 +1,7 @@
 //! Records beside manifests: what people changed of a backup, and what only the end of its making showed.
 
 use crate::layout;
-use crate::place::{Overwrite, Place};
+use crate::place::{Creation, Overwrite, Place};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
@@ -35,6 +35,12 @@ struct RecordFile {
     newly_stored_bytes: u64,
     reused_object_count: u64,
     holds: Vec<HoldFile>,
+}
+
+/// What every version of a record has.
+#[derive(Deserialize)]
+pub(crate) struct VersionFile {
+    pub(crate) format_version: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,7 +141,14 @@ pub(crate) async fn write(place: &dyn Place, record: &BackupRecord) -> PortResul
         PortError::with_source(PortErrorKind::Internal, "a record does not render", error)
     })?;
     let path = layout::record(record.backup_id, record.revision);
-    place.create(&path, Bytes::from(json), Overwrite::Never).await?;
+    let json = Bytes::from(json);
+    let is_damaged =
+        |read: PortResult<BackupRecord>| read.is_err_and(|error| error.kind() == PortErrorKind::Corrupt);
+    if place.create(&path, json.clone(), Overwrite::Never).await? == Creation::Existed
+        && is_damaged(read_one(place, record.backup_id, record.revision).await)
+    {
+        place.create(&path, json, Overwrite::Replace).await?;
+    }
     for revision in revisions(place, record.backup_id).await? {
         if revision < record.revision {
             place.delete(&layout::record(record.backup_id, revision)).await?;
@@ -144,9 +157,25 @@ pub(crate) async fn write(place: &dyn Place, record: &BackupRecord) -> PortResul
     Ok(())
 }
 
-/// Reads the record with the highest revision; `None` when there is none.
+/// Reads the record with the highest revision that can be understood; `None` when there is none. A catalog that was made
+/// again beside a damaged one counts from 1, so what it says since has a lower number.
 pub(crate) async fn read(place: &dyn Place, backup_id: BackupId) -> PortResult<Option<BackupRecord>> {
-    let Some(revision) = revisions(place, backup_id).await?.into_iter().max() else { return Ok(None) };
+    let mut revisions = revisions(place, backup_id).await?;
+    revisions.sort_unstable_by(|a, b| b.cmp(a));
+    let mut first_failure = None;
+    for revision in revisions {
+        match read_one(place, backup_id, revision).await {
+            Ok(record) => return Ok(Some(record)),
+            Err(error) if matches!(error.kind(), PortErrorKind::Corrupt | PortErrorKind::Unsupported) => {
+                first_failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    first_failure.map_or(Ok(None), Err)
+}
+
+async fn read_one(place: &dyn Place, backup_id: BackupId, revision: u64) -> PortResult<BackupRecord> {
     let path = layout::record(backup_id, revision);
     let corrupt = || {
         PortError::new(
@@ -163,13 +192,17 @@ pub(crate) async fn read(place: &dyn Place, backup_id: BackupId) -> PortResult<O
         return Err(corrupt());
     }
     let bytes = place.read(&path, 0..facts.size_bytes).await?;
+    let VersionFile { format_version } = serde_json::from_slice(&bytes).map_err(|_| corrupt())?;
+    if FORMAT_VERSION < format_version {
+        let message = format!(
+            "`{}` has format version {format_version}, and {FORMAT_VERSION} is known",
+            place.display(&path)
+        );
+        return Err(PortError::new(PortErrorKind::Unsupported, message));
+    }
     let file: RecordFile = serde_json::from_slice(&bytes).map_err(|_| corrupt())?;
     let record = file.into_record().ok_or_else(corrupt)?;
-    if record.backup_id == backup_id && record.revision == revision {
-        Ok(Some(record))
-    } else {
-        Err(corrupt())
-    }
+    if record.backup_id == backup_id && record.revision == revision { Ok(record) } else { Err(corrupt()) }
 }
 
 /// Revisions of the records that are there.
@@ -178,3 +211,6 @@ async fn revisions(place: &dyn Place, backup_id: BackupId) -> PortResult<Vec<u64
     let files: Vec<_> = place.list(directory.trim_end_matches('/')).try_collect().await?;
     Ok(files.iter().filter_map(|file| layout::record_revision(&file.path)).collect())
 }
+
+#[cfg(test)]
+mod tests;

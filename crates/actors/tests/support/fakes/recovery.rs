@@ -60,6 +60,10 @@ impl RecoveryCatalog for MemoryCatalog {
         Ok(Vec::new())
     }
 
+    async fn catalog_backed_up_at(&self) -> PortResult<Option<DateTime<Utc>>> {
+        Ok(None)
+    }
+
     async fn export(&self, _: DateTime<Utc>, sink: &mut dyn ByteSink) -> PortResult<u64> {
         sink.write(b"everything".to_vec()).await?;
         Ok(10)
@@ -79,6 +83,9 @@ impl RepositoryRecords for FakeRepository {
     }
 
     async fn read_record(&self, backup_id: BackupId) -> PortResult<Option<BackupRecord>> {
+        if self.state.unreadable_records.lock().unwrap().contains(&backup_id) {
+            return Err(PortError::new(PortErrorKind::Corrupt, "the record is damaged"));
+        }
         Ok(self.state.records.lock().unwrap().get(&backup_id).cloned())
     }
 

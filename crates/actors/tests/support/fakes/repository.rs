@@ -15,7 +15,7 @@ use milvault_domain::ports::{
     PortResult, SealReceipt, UnfinishedBackup, VerifyReport,
 };
 use milvault_domain::progress::{Progress, ProgressCounters};
-use milvault_domain::recovery::BackupRecord;
+use milvault_domain::recovery::{BackupRecord, PolicyRecord};
 use milvault_domain::sweep::DataFile;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,12 @@ pub struct RepositoryState {
     pub tombstones: Mutex<HashMap<BackupId, Tombstone>>,
     /// Records beside manifests.
     pub records: Mutex<HashMap<BackupId, BackupRecord>>,
+    /// Backups whose records cannot be read.
+    pub unreadable_records: Mutex<HashSet<BackupId>>,
+    /// Records of policies.
+    pub policies: Mutex<HashMap<ClusterId, PolicyRecord>>,
+    /// Clusters whose policies cannot be read.
+    pub unreadable_policies: Mutex<HashSet<ClusterId>>,
     /// Backups of catalogs, by name.
     pub catalog_backups: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Markers of repositories, by place.

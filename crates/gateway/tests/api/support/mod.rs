@@ -8,6 +8,7 @@ pub(crate) mod identity;
 mod keyed;
 mod leases;
 mod lifecycle;
+mod policies;
 pub(crate) mod pretended;
 pub(crate) mod provider;
 mod recovery;

@@ -31,6 +31,7 @@ delegate! {
     claim_catalog_backup(claim: &CatalogBackupClaim) -> PortResult<bool>;
     end_catalog_backup(name: &str, outcome: Result<u64, String>, now: DateTime<Utc>) -> PortResult<()>;
     catalog_backups(limit: u32) -> PortResult<Vec<CatalogBackup>>;
+    catalog_backed_up_at() -> PortResult<Option<DateTime<Utc>>>;
     export(taken_at: DateTime<Utc>, sink: &mut dyn ByteSink) -> PortResult<u64>;
     import(source: &mut dyn ByteSource, now: DateTime<Utc>) -> PortResult<u64>;
 }

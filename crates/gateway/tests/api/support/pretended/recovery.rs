@@ -4,9 +4,10 @@ use super::stores::PretendedRepository;
 use async_trait::async_trait;
 use milvault_domain::ids::BackupId;
 use milvault_domain::ports::{
-    ByteSink, ByteSource, FileSink, PortError, PortErrorKind, PortResult, RepositoryRecords,
+    ByteSink, ByteSource, FileSink, FoundPolicy, PortError, PortErrorKind, PortResult, RepositoryPolicies,
+    RepositoryRecords,
 };
-use milvault_domain::recovery::BackupRecord;
+use milvault_domain::recovery::{BackupRecord, PolicyRecord};
 
 #[async_trait]
 impl RepositoryRecords for PretendedRepository {
@@ -48,5 +49,16 @@ impl ByteSink for Nowhere {
 impl FileSink for Nowhere {
     async fn finish(self: Box<Self>) -> PortResult<()> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl RepositoryPolicies for PretendedRepository {
+    async fn write_policy(&self, _record: &PolicyRecord) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn read_policies(&self) -> PortResult<Vec<FoundPolicy>> {
+        Ok(Vec::new())
     }
 }
