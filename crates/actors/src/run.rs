@@ -8,6 +8,7 @@ mod completeness;
 mod copy;
 mod delete;
 mod ending;
+mod left_behind;
 mod plan;
 mod reporting;
 pub(crate) mod restore;

@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 mod heal;
 mod holdings;
 mod index;
+mod left_behind;
 mod transfer;
 
 pub use holdings::Holdings;
 pub use index::ObjectIndex;
+pub use left_behind::{
+    COPIED_AGAIN_BYTES, COPIED_AGAIN_PERCENT_MAX, DEAD_BYTES_MIN, LIVE_PERCENT_MIN, LeftBehind,
+};
 pub use transfer::plan_transfer;
 
 /// Size at which a pack is closed. The measured optimum of local disks; on object stores it is one upload.
@@ -122,23 +126,48 @@ pub fn plan_copy(
 ) -> CopyPlan {
     objects.sort_unstable_by_key(|object| object.key);
     objects.dedup_by_key(|object| object.key);
-    let mut plan = CopyPlan::default();
-    let mut open_unit = OpenUnit { route, objects: Vec::new(), size_bytes: 0 };
-    let mut healing = OpenUnit { route: CopyRoute::Packs, objects: Vec::new(), size_bytes: 0 };
+    let mut reused = Vec::new();
+    let mut grouping = Grouping::new(index, route);
     for source in objects {
         let id = ObjectId::derive(cluster_id, &source);
-        if let Some(stored) = index.stored(id, &source) {
-            plan.reused.push(stored);
-        } else if index.needs_pack(id) {
-            healing.push(PlannedObject { id, source }, &mut plan.units);
-        } else {
-            open_unit.push(PlannedObject { id, source }, &mut plan.units);
+        match index.stored(id, &source) {
+            Some(stored) => reused.push(stored),
+            None => grouping.push(PlannedObject { id, source }),
         }
     }
-    open_unit.close(&mut plan.units);
-    healing.close(&mut plan.units);
-    index.avoid_damaged_names(&mut plan.units);
-    plan
+    CopyPlan { reused, units: grouping.finish() }
+}
+
+/// Objects on their way into units, in the order of their keys.
+struct Grouping<'a> {
+    index: &'a ObjectIndex,
+    open_unit: OpenUnit,
+    /// Objects that cannot get a file of their own.
+    healing: OpenUnit,
+    units: Vec<CopyUnit>,
+}
+
+impl<'a> Grouping<'a> {
+    fn new(index: &'a ObjectIndex, route: CopyRoute) -> Self {
+        Self {
+            index,
+            open_unit: OpenUnit::new(route),
+            healing: OpenUnit::new(CopyRoute::Packs),
+            units: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, object: PlannedObject) {
+        let unit = if self.index.needs_pack(object.id) { &mut self.healing } else { &mut self.open_unit };
+        unit.push(object, &mut self.units);
+    }
+
+    fn finish(mut self) -> Vec<CopyUnit> {
+        self.open_unit.close(&mut self.units);
+        self.healing.close(&mut self.units);
+        self.index.avoid_damaged_names(&mut self.units);
+        self.units
+    }
 }
 
 struct OpenUnit {
@@ -148,6 +177,10 @@ struct OpenUnit {
 }
 
 impl OpenUnit {
+    const fn new(route: CopyRoute) -> Self {
+        Self { route, objects: Vec::new(), size_bytes: 0 }
+    }
+
     fn push(&mut self, object: PlannedObject, units: &mut Vec<CopyUnit>) {
         let fits = match self.route {
             CopyRoute::Packs => {

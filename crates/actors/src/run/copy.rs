@@ -95,7 +95,7 @@ async fn prepare(
     Ok(UnfinishedBackup { header, plan })
 }
 
-/// What the repository holds of this cluster, as far as it is worth knowing.
+/// What the repository holds of this cluster, as far as it is worth knowing and not known to be damaged.
 async fn load_index(
     run: &Run,
     backup: &Backup,
@@ -110,7 +110,10 @@ async fn load_index(
     let complete = newest(BackupStatus::Available).await?;
     let unfinished = newest(BackupStatus::Failed).await?;
     let load = || repository.load_index(cluster_id, &complete, &unfinished, None);
-    Ok(run.retry().run("load the index", load).await?.index)
+    let mut holdings = run.retry().run("load the index", load).await?;
+    let damage = run.retry().run("look up known damage", || catalog.damage(repository_id)).await?;
+    holdings.exclude(damage.iter().collect());
+    Ok(holdings.index)
 }
 
 /// The same cut under the name of the copy.

@@ -1,19 +1,19 @@
 //! The plan phase: what the cut consists of, and what of it has to be copied.
 
-use super::Run;
 use super::backup::Source;
 use super::completeness::check_complete;
+use super::{Run, left_behind};
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use milvault_domain::backup::{Backup, BackupStatus, ManifestHeader};
+use milvault_domain::backup::{Backup, BackupScope, BackupStatus, ManifestHeader};
 use milvault_domain::milvus::{CollectionCut, Cut};
 use milvault_domain::object::SourceObject;
-use milvault_domain::plan::{CopyPlan, Holdings, plan_copy};
+use milvault_domain::plan::{CopyPlan, Holdings, LeftBehind, plan_copy};
 use milvault_domain::ports::{BackupRepository, PortResult, SourceStore};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Collections that are listed at once: enough to hide the latency of a store, few enough to stay below its limits.
-const LISTINGS_MAX: usize = 8;
+pub(super) const LISTINGS_MAX: usize = 8;
 /// Earlier backups whose manifests are searched for reusable objects. Binlogs live on or are compacted away, so what
 /// the newest do not have, older ones rarely have.
 pub(super) const INDEX_BACKUPS: u32 = 3;
@@ -32,12 +32,18 @@ pub(super) async fn make_plan(
     let known = || run.core.deps.catalog.damage(backup.repository_id);
     let damage = run.retry().run("look up known damage", known).await?;
     holdings.exclude(damage.iter().collect());
-    let Holdings { index, settled, settled_segments } = holdings;
+    let Holdings { index, settled, settled_segments, pack_sizes } = holdings;
     let objects = list_objects(run, source, store.as_ref(), &header.cut, &settled_segments).boxed().await?;
     let open = || source.open_copier(stores, repository);
     let route = run.retry().run("open the way of the copy", open).await?.route();
     let mut plan = plan_copy(backup.cluster_id, objects, &index, route);
     plan.reuse(settled);
+    // A backup of a part of the cluster does not tell what is dead.
+    if source.is_live() && backup.scope == BackupScope::Cluster {
+        let mut left = LeftBehind::choose(&plan, &pack_sizes, &settled_segments);
+        left_behind::confirm(run, store.as_ref(), backup.cluster_id, &mut left).boxed().await;
+        plan.copy_again(&left, &index, route);
+    }
     tracing::info!(
         reused_objects = plan.reused.len(),
         settled_segments = settled_segments.len(),

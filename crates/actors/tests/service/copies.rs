@@ -304,6 +304,31 @@ async fn damage_fails_the_job_names_the_object_and_leaves_nothing_visible() {
 }
 
 #[tokio::test]
+async fn what_is_known_to_be_damaged_there_is_copied_again() {
+    bounded(async {
+        let stage = Stage::new().await;
+        let first = stage.copy().await;
+        assert_eq!(stage.server.ended(first.job.id).await.state, JobState::Successful);
+        stage.copied.damage(|key| key.collection_id == 1);
+        let verify = VerifyRequest {
+            backup_id: first.backup.id,
+            level: VerifyLevel::Content,
+            created_by: "x".to_owned(),
+        };
+        let found = stage.server.service.request_verify(verify).await.unwrap();
+        assert_eq!(stage.server.ended(found.id).await.state, JobState::Failed);
+
+        let second = stage.copy().await;
+        let job = stage.server.ended(second.job.id).await;
+        assert_eq!((job.state, job.progress.objects_reused), (JobState::Successful, 4));
+        for (key, count) in stage.copied.copies.lock().unwrap().iter() {
+            assert_eq!(*count, if key.collection_id == 1 { 2 } else { 1 }, "{key}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_requests_at_once_with_one_key_make_one_copy() {
     bounded(async {
         let stage = Stage::new().await;

@@ -1,12 +1,14 @@
 //! Segments that an earlier backup settles: their insert logs are not looked at again, everything else is.
 use crate::support::fakes::milvus::{collection, cut};
-use crate::support::{Server, World, bounded};
-use milvault_domain::backup::BackupFacts;
+use crate::support::{Server, World, bounded, request};
+use milvault_actors::BackupRequest;
+use milvault_domain::backup::{BackupFacts, BackupScope, CollectionName};
 use milvault_domain::binlog::{BinlogKey, BinlogKind};
 use milvault_domain::ids::{BackupId, ClusterId};
 use milvault_domain::job::{JobPhase, JobState};
-use milvault_domain::object::{Fingerprint, SourceObject};
+use milvault_domain::object::{Fingerprint, Location, PackId, SourceObject};
 use milvault_domain::ports::Catalog;
+use std::collections::{HashMap, HashSet};
 
 /// Deletes in a segment of collection 1.
 fn delta(segment_id: i64, log_id: i64, size_bytes: u64) -> SourceObject {
@@ -142,6 +144,69 @@ async fn files_of_settled_segments_may_vanish_and_files_of_others_may_not() {
         let failure = job.failure.unwrap();
         assert_eq!(job.state, JobState::Failed);
         assert!(failure.contains("default.cities") && failure.contains("insert_log/1/1/103/"), "{failure}");
+    })
+    .await;
+}
+
+/// A cluster whose ten objects lie in one pack, of which one segment is left.
+async fn mostly_dead() -> (World, Server, ClusterId, HashSet<PackId>) {
+    let world = World::new();
+    *world.stores.repository.packs.lock().unwrap() = Some(HashMap::new());
+    make_small(&world);
+    let server = world.start().await;
+    let cluster = server.register().await;
+    let (first, _) = back_up(&world, &server, cluster.id).await;
+    let old = packs(&world, first);
+    assert_eq!(old.len(), 1);
+    world.show(cut(vec![collection(1, "cities", 1)]));
+    make_small(&world);
+    (world, server, cluster.id, old)
+}
+
+fn make_small(world: &World) {
+    world.stores.source.lock().unwrap().values_mut().for_each(|object| object.size_bytes = 4 << 20);
+}
+
+fn packs(world: &World, backup_id: BackupId) -> HashSet<PackId> {
+    let sealed = world.stores.repository.sealed.lock().unwrap();
+    let pack_of = |location| match location {
+        Location::Pack { pack_id, .. } => Some(pack_id),
+        Location::Object => None,
+    };
+    sealed[&backup_id].1.iter().filter_map(|object| pack_of(object.location)).collect()
+}
+
+#[tokio::test]
+async fn a_pack_of_which_one_segment_is_left_is_left_behind_once() {
+    bounded(async {
+        let (world, server, cluster_id, old) = mostly_dead().await;
+        let name = CollectionName { database: "default".to_owned(), collection: "cities".to_owned() };
+        let scope = BackupScope::Collections(vec![name]);
+        let part =
+            server.service.request_backup(BackupRequest { scope, ..request(cluster_id) }).await.unwrap();
+        assert_eq!(server.ended(part.job.id).await.progress.objects_reused, 2);
+        assert_eq!(packs(&world, part.backup.id), old, "what other collections need is not dead");
+
+        let (second, facts) = back_up(&world, &server, cluster_id).await;
+        assert_eq!((facts.object_count, facts.reused_object_count), (2, 0));
+        let new = packs(&world, second);
+        assert!(new.len() == 1 && new.is_disjoint(&old), "{new:?}");
+        let (third, facts) = back_up(&world, &server, cluster_id).await;
+        assert_eq!((facts.object_count, facts.reused_object_count), (2, 2));
+        assert_eq!(packs(&world, third), new);
+        assert_eq!(world.copies_max(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_source_does_not_have_any_more_stays_in_its_pack() {
+    bounded(async {
+        let (world, server, cluster_id, old) = mostly_dead().await;
+        lose(&world, |key| key.segment_id == 100 && key.field_id == 100);
+        let (second, facts) = back_up(&world, &server, cluster_id).await;
+        assert_eq!((facts.object_count, facts.reused_object_count), (2, 2));
+        assert_eq!(packs(&world, second), old);
     })
     .await;
 }

@@ -54,7 +54,8 @@ impl ObjectIndex {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CopyRoute, plan_copy};
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+    use super::super::{CopyRoute, plan_copy, plan_transfer};
     use super::*;
     use crate::binlog::{BinlogKey, BinlogKind};
     use crate::checks::{Damage, DamageKey};
@@ -139,6 +140,34 @@ mod tests {
         assert_eq!((plan.reused.len(), plan.units.len()), (1, 2));
         let packed = plan.units.iter().find(|unit| matches!(unit, CopyUnit::Pack { .. }));
         assert_eq!(packed.map(|unit| unit.objects()[0].id), Some(object.id));
+    }
+
+    #[test]
+    fn copies_from_elsewhere_do_not_get_the_names_of_damaged_files() {
+        let ids = [0, 1].map(|log_id| ObjectId::derive(cluster(), &source(log_id)));
+        let pack_id = PackId::derive(ids);
+        let packed = |log_id| {
+            let offset_bytes = u64::try_from(log_id * 5).unwrap();
+            stored(source(log_id), Location::Pack { pack_id, offset_bytes })
+        };
+        let single = stored(source(2), Location::Object);
+        let wanted = vec![packed(0), packed(1), single.clone()];
+        let mut index: ObjectIndex = wanted.iter().cloned().collect();
+        assert!(plan_transfer(wanted.clone(), &index, CopyRoute::ServerSide).units.is_empty());
+        index.exclude(Damaged::from_iter(&[
+            damage(DataFile::Pack(pack_id), None),
+            damage(DataFile::Object(single.id), None),
+        ]));
+        let plan = plan_transfer(wanted, &index, CopyRoute::ServerSide);
+        assert!(plan.reused.is_empty());
+        let mut copied = Vec::new();
+        for unit in &plan.units {
+            let CopyUnit::Pack { pack_id: name, objects } = unit else { panic!("{unit:?}") };
+            assert_ne!(*name, pack_id);
+            copied.extend(objects.iter().map(|object| object.source.key.log_id));
+        }
+        copied.sort_unstable();
+        assert_eq!(copied, [0, 1, 2]);
     }
 
     #[test]

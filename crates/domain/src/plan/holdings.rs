@@ -4,7 +4,7 @@ use super::ObjectIndex;
 use crate::backup::ManifestHeader;
 use crate::binlog::BinlogKind;
 use crate::milvus::{CollectionCut, SegmentCut};
-use crate::object::{ContentHash, ObjectId, StoredObject};
+use crate::object::{ContentHash, Location, ObjectId, PackId, StoredObject};
 use std::collections::{HashMap, HashSet};
 
 /// What a repository holds of a cluster.
@@ -20,6 +20,8 @@ pub struct Holdings {
     pub settled: Vec<StoredObject>,
     /// Ids of the segments whose insert logs are settled.
     pub settled_segments: HashSet<i64>,
+    /// Sizes of the packs that hold them, as far as they are known.
+    pub pack_sizes: HashMap<PackId, u64>,
 }
 
 impl Holdings {
@@ -55,6 +57,14 @@ impl Holdings {
             }
         } else {
             self.index.insert(object);
+        }
+    }
+
+    /// Takes in the size of a pack of which all objects are given.
+    pub fn note_pack(&mut self, objects: &[StoredObject]) {
+        if let Some(Location::Pack { pack_id, .. }) = objects.first().map(|object| object.location) {
+            let size_bytes = objects.iter().map(|object| object.stored_bytes).sum();
+            self.pack_sizes.entry(pack_id).or_insert(size_bytes);
         }
     }
 
@@ -97,7 +107,7 @@ mod tests {
     use crate::binlog::BinlogKey;
     use crate::ids::{BackupId, ClusterId, ProjectId};
     use crate::milvus::{Capabilities, Cut, DatabaseCut, LoadState, ServerInfo, TimestampUnit};
-    use crate::object::{Encoding, Fingerprint, Location, SourceObject};
+    use crate::object::{Encoding, Fingerprint, SourceObject};
     use uuid::Uuid;
 
     const COLLECTION: i64 = 7;

@@ -8,22 +8,24 @@ use std::collections::BTreeMap;
 ///
 /// A pack of which everything is wanted keeps its name and its bytes. What is left of other packs is packed anew, and so
 /// are objects with files of their own unless the store copies those. An object that the index knows with another hash
-/// is not the same, whatever its id says: it is copied.
+/// is not the same, whatever its id says: it is copied. Names that damaged files have there are not given again.
 #[must_use]
 pub fn plan_transfer(mut objects: Vec<StoredObject>, index: &ObjectIndex, route: CopyRoute) -> CopyPlan {
     objects.sort_unstable_by_key(|object| object.source.key);
     objects.dedup_by_key(|object| object.source.key);
     let mut plan = CopyPlan::default();
     let mut packs: BTreeMap<PackId, Vec<StoredObject>> = BTreeMap::new();
-    let mut single = OpenUnit { route, objects: Vec::new(), size_bytes: 0 };
+    let mut single = OpenUnit::new(route);
     let mut loose = Vec::new();
     for object in objects {
         match reusable(&object, index) {
             Some(stored) => plan.reused.push(stored),
             None => match (object.location, route) {
                 (Location::Pack { pack_id, .. }, _) => packs.entry(pack_id).or_default().push(object),
-                (Location::Object, CopyRoute::ServerSide) => single.push(planned(object), &mut plan.units),
-                (Location::Object, CopyRoute::Packs) => loose.push(planned(object)),
+                (Location::Object, CopyRoute::ServerSide) if !index.needs_pack(object.id) => {
+                    single.push(planned(object), &mut plan.units);
+                }
+                (Location::Object, _) => loose.push(planned(object)),
             },
         }
     }
@@ -39,11 +41,12 @@ pub fn plan_transfer(mut objects: Vec<StoredObject>, index: &ObjectIndex, route:
         }
     }
     loose.sort_unstable_by_key(|object| object.source.key);
-    let mut open = OpenUnit { route: CopyRoute::Packs, objects: Vec::new(), size_bytes: 0 };
+    let mut open = OpenUnit::new(CopyRoute::Packs);
     for object in loose {
         open.push(object, &mut plan.units);
     }
     open.close(&mut plan.units);
+    index.avoid_damaged_names(&mut plan.units);
     plan
 }
 

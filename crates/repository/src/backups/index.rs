@@ -11,7 +11,7 @@ use milvault_domain::error::{PortErrorKind, PortResult};
 use milvault_domain::ids::{BackupId, ClusterId};
 use milvault_domain::manifest::PackSize;
 use milvault_domain::object::{Encoding, Location, StoredObject};
-use milvault_domain::plan::{CopyUnit, Holdings, ObjectIndex, PlannedObject};
+use milvault_domain::plan::{CopyUnit, Holdings, PlannedObject};
 use std::collections::HashSet;
 
 /// Packs of an unfinished backup that are looked at at once.
@@ -39,7 +39,7 @@ pub(crate) async fn load(
         }
     }
     for backup_id in unfinished {
-        let added = add_unfinished(place, cluster_id, *backup_id, &mut holdings.index).await;
+        let added = add_unfinished(place, cluster_id, *backup_id, &mut holdings).await;
         pass_over_damage(*backup_id, added)?;
     }
     Ok(holdings)
@@ -89,7 +89,9 @@ async fn take_objects(
     holdings: &mut Holdings,
 ) -> PortResult<Vec<PackSize>> {
     reader.for_each_object(|object| holdings.take(object, settled)).await?;
-    Ok(reader.into_packs())
+    let packs = reader.into_packs();
+    holdings.pack_sizes.extend(packs.iter().map(|pack| (pack.pack_id, pack.size_bytes)));
+    Ok(packs)
 }
 
 /// Objects that the unfinished backup reused are left out: nothing kept their files since it ended.
@@ -97,7 +99,7 @@ async fn add_unfinished(
     place: &dyn Place,
     cluster_id: ClusterId,
     backup_id: BackupId,
-    index: &mut ObjectIndex,
+    holdings: &mut Holdings,
 ) -> PortResult<()> {
     let Some(saved) = unfinished::load(place, backup_id).await? else {
         return Ok(());
@@ -118,11 +120,12 @@ async fn add_unfinished(
     let mut looks = looks.buffer_unordered(LOOKS_AT_ONCE);
     while let Some(state) = looks.try_next().await? {
         if let PackState::Complete(objects) = state {
-            index.extend(objects);
+            holdings.note_pack(&objects);
+            holdings.index.extend(objects);
         }
     }
     let survey = Survey::of_objects(place, server_side.iter().map(|object| object.id)).await?;
-    index.extend(server_side.into_iter().filter_map(|object| existing(object, &survey)));
+    holdings.index.extend(server_side.into_iter().filter_map(|object| existing(object, &survey)));
     Ok(())
 }
 

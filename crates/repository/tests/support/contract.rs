@@ -2,7 +2,8 @@
 
 use super::*;
 use milvault_domain::object::{ContentHash, Location, SourceObject};
-use milvault_domain::ports::READ_BYTES_MAX;
+use milvault_domain::ports::{READ_BYTES_MAX, RepositoryGraves as _};
+use milvault_domain::sweep::DataFile;
 
 /// Declares the scenarios and what runs all of them: none can be forgotten.
 macro_rules! scenarios {
@@ -34,6 +35,22 @@ scenarios! {
             let read = if level == VerifyLevel::Content { made.progress.bytes_total } else { 0 };
             assert_eq!(report.bytes_read, read);
         }
+    }
+
+    async fn the_index_knows_how_large_packs_are(lab) {
+        let made = lab.back_up(backup_id(1), &[]).await;
+        let files: HashSet<DataFile> = made.objects.iter().map(StoredObject::file).collect();
+        let listed = lab.repository.existing_files(&files.into_iter().collect::<Vec<_>>()).await.unwrap();
+        let sizes: BTreeMap<PackId, u64> = listed
+            .into_iter()
+            .filter_map(|listed| match listed.file {
+                DataFile::Pack(pack_id) => Some((pack_id, listed.size_bytes)),
+                DataFile::Object(_) => None,
+            })
+            .collect();
+        let held = lab.repository.load_index(cluster_id(), &[backup_id(1)], &[], None).await.unwrap();
+        assert_eq!(held.pack_sizes.into_iter().collect::<BTreeMap<_, _>>(), sizes);
+        assert_eq!(held.index.len(), made.objects.len());
     }
 
     async fn objects_come_back_by_collection_and_each_with_its_bytes(lab) {

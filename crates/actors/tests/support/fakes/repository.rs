@@ -8,7 +8,7 @@ use milvault_domain::binlog::BinlogKey;
 use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::lifecycle::Tombstone;
-use milvault_domain::object::{Encoding, Location, ObjectId, StoredObject};
+use milvault_domain::object::{Encoding, Location, ObjectId, PackId, StoredObject};
 use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
 use milvault_domain::ports::{
     AttachedRepository, BackupRepository, CheckFinding, CheckOrder, Copier, PortError, PortErrorKind,
@@ -39,6 +39,8 @@ pub struct RepositoryState {
     pub contents: Mutex<HashMap<ObjectId, Vec<u8>>>,
     /// Objects whose bytes are no longer what was backed up.
     pub damaged: Mutex<HashSet<ObjectId>>,
+    /// Sizes of packs; `None` as long as every object gets a file of its own.
+    pub packs: Mutex<Option<HashMap<PackId, u64>>>,
     /// Backups whose manifest cannot be read.
     pub unreadable: Mutex<HashSet<BackupId>>,
     /// Tombstones of deleted backups.
@@ -140,7 +142,8 @@ impl BackupRepository for FakeRepository {
         let sealed = self.state.sealed.lock().unwrap();
         let plans = self.state.unfinished.lock().unwrap();
         let stored = self.state.stored.lock().unwrap();
-        let mut holdings = Holdings::default();
+        let pack_sizes = self.state.packs.lock().unwrap().clone().unwrap_or_default();
+        let mut holdings = Holdings { pack_sizes, ..Holdings::default() };
         for (header, objects) in complete.iter().filter_map(|id| sealed.get(id)) {
             let settled = current.map(|current| holdings.settle(current, header)).unwrap_or_default();
             for object in objects {
@@ -226,10 +229,18 @@ impl Copier for FakeCopier {
 
     async fn copy(&self, unit: &CopyUnit, progress: &ProgressCounters) -> PortResult<Vec<StoredObject>> {
         self.gates.pass("copy").await?;
+        let pack = match unit {
+            CopyUnit::Pack { pack_id, .. } if self.state.packs.lock().unwrap().is_some() => Some(*pack_id),
+            _ => None,
+        };
+        let lies_here = |object: &&StoredObject| match object.location {
+            Location::Pack { pack_id, .. } => Some(pack_id) == pack,
+            Location::Object => pack.is_none(),
+        };
         let there: Option<Vec<StoredObject>> = {
             let stored = self.state.stored.lock().unwrap();
             let damaged = self.state.damaged.lock().unwrap();
-            let sound = |id| stored.get(id).filter(|_| !damaged.contains(id)).cloned();
+            let sound = |id| stored.get(id).filter(lies_here).filter(|_| !damaged.contains(id)).cloned();
             unit.objects().iter().map(|object| sound(&object.id)).collect()
         };
         if let Some(there) = there {
@@ -237,17 +248,19 @@ impl Copier for FakeCopier {
             return Ok(there);
         }
         let mut result = Vec::new();
+        let mut offset_bytes = 0;
         for object in unit.objects() {
             let content = self.source.read(&object.source.key)?;
             let stored = StoredObject {
                 id: object.id,
                 source: object.source.clone(),
-                location: Location::Object,
+                location: pack.map_or(Location::Object, |pack_id| Location::Pack { pack_id, offset_bytes }),
                 encoding: Encoding::Raw,
                 stored_bytes: object.source.size_bytes,
                 hash: None,
                 store_tag: None,
             };
+            offset_bytes += object.source.size_bytes;
             progress.add_bytes(object.source.size_bytes);
             progress.add_object();
             *self.state.copies.lock().unwrap().entry(object.source.key).or_default() += 1;
@@ -255,6 +268,9 @@ impl Copier for FakeCopier {
             // What is written now is sound, though a real repository gives it another place.
             self.state.damaged.lock().unwrap().remove(&stored.id);
             result.push(stored);
+        }
+        if let (Some(pack_id), Some(sizes)) = (pack, self.state.packs.lock().unwrap().as_mut()) {
+            sizes.insert(pack_id, offset_bytes);
         }
         self.state.stored.lock().unwrap().extend(result.iter().map(|object| (object.id, object.clone())));
         self.gates.pass("copied").await?;
