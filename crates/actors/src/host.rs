@@ -30,6 +30,9 @@ use tokio_util::task::TaskTracker;
 /// Longest wait for the tasks of an actor that died, and for parked jobs at a shutdown.
 const PARK_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// Longest wait at a shutdown for what is still to be done about jobs that have ended.
+const CHORE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// How long a lease lasts where nobody else could claim it: a hundred years.
 const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
 
@@ -212,7 +215,8 @@ impl Host {
             tasks.wait().await;
             // They too work under the lease, and none is begun when the tasks have ended.
             chores.close();
-            chores.wait().await;
+            // What is not done by then is done after the next start.
+            let _ = timeout(CHORE_TIME_MAX, chores.wait()).await;
             self.mark_ending(lease);
             self.give_back(lease).await;
         }));

@@ -48,6 +48,7 @@ impl SqliteDatabase {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
         Ok(Self { writer, readers, _lock: Some(lock) })
     }
@@ -66,6 +67,8 @@ async fn connect_writer(options: SqliteConnectOptions) -> PortResult<SqlitePool>
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A file does not hang up; asking whether it is still there would double the way of every small statement.
+        .test_before_acquire(false)
         // On a full disk SQLite itself undoes the transaction, sqlx's own ROLLBACK then fails, and sqlx takes the
         // connection for one inside a transaction for ever. Such a connection is closed and another one opened.
         .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))

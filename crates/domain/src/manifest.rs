@@ -15,7 +15,7 @@ mod v1;
 mod tests;
 
 pub use decode::{Decoder, FramedObjects, Item};
-pub use encode::{EncodedObjects, Encoder};
+pub use encode::{Encoded, EncodedObjects, Encoder};
 pub use pack::{PACK_TRAILER_BYTES, PackEntry, PackTrailer, encode_pack_tail};
 
 use crate::object::PackId;

@@ -19,9 +19,12 @@ pub(crate) use object::{ObjectPlace, bare_tag};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use milvault_domain::error::PortResult;
 use std::ops::Range;
+
+/// Requests for single files that are on the way at once.
+const LOOKS_AT_ONCE: usize = 32;
 
 /// What a place knows about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +73,12 @@ pub(crate) trait Place: Send + Sync {
 
     /// Looks at a file; `None` when there is none.
     async fn facts(&self, path: &str) -> PortResult<Option<FileFacts>>;
+
+    /// Looks at several files; what is known about each comes in the order of the paths.
+    async fn facts_of(&self, paths: Vec<String>) -> PortResult<Vec<Option<FileFacts>>> {
+        let looks = stream::iter(paths).map(|path| async move { self.facts(&path).await });
+        looks.buffered(LOOKS_AT_ONCE).try_collect().await
+    }
 
     /// Reads a range into memory. The caller bounds it; a file that ends before the range does is `Corrupt`.
     async fn read(&self, path: &str, range: Range<u64>) -> PortResult<Bytes>;

@@ -22,6 +22,7 @@ use milvault_domain::ports::{
 };
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Makes a backup of the live cluster.
 pub(super) async fn back_up(run: &Run) -> Result<Job, Trouble> {
@@ -123,9 +124,10 @@ async fn prepare(
     metrics::histogram!(telemetry::CUT_SECONDS).record(began_at.elapsed().as_secs_f64());
     tracing::info!(cut_at_ms = cut.cut_at_ms, collections = cut.collections().count(), "the cut is taken");
 
-    run.enter(JobPhase::Plan).await?;
     let header = header(backup, source, cut);
-    let plan = plan::make_plan(run, backup, source, repository, &header).await?;
+    // Planning only reads, so it need not wait for the record of its beginning.
+    let plan = plan::make_plan(run, backup, source, repository, &header);
+    let ((), plan) = futures::try_join!(run.enter(JobPhase::Plan), plan)?;
     // With nothing to copy there is nothing to continue: an attempt that is cut off before the seal begins anew.
     if !plan.units.is_empty() {
         run.retry().run("save the plan", || repository.save_unfinished(&header, &plan)).await?;
@@ -226,7 +228,10 @@ pub(super) async fn complete(
         deps.catalog.complete_backup(run.job.id, backup_id, &facts, &contents, progress, now)
     };
     let (_, job) = run.retry().run("make the backup available", write).await.map_err(unless_lasting)?;
-    write_now(&run.core, backup_id).await;
+    // The backup is there for all to see; its record follows, and nobody waits for it.
+    let core = Arc::clone(&run.core);
+    let write = async move { write_now(&core, backup_id).await };
+    run.core.chores.spawn_on(write.in_current_span(), &run.core.io);
     tracing::info!(
         logical_bytes = facts.logical_bytes,
         newly_stored_bytes = facts.newly_stored_bytes,

@@ -120,8 +120,8 @@ async fn load_index(
         let find = move || catalog.newest_backups(cluster_id, repository_id, status, INDEX_BACKUPS);
         run.retry().run("find earlier backups", find)
     };
-    let complete = newest(BackupStatus::Available).await?;
-    let unfinished = newest(BackupStatus::Failed).await?;
+    let (complete, unfinished) =
+        futures::try_join!(newest(BackupStatus::Available), newest(BackupStatus::Failed))?;
     // What is taken over from elsewhere was written by another program, whose files are looked at every time.
     let current = source.is_live().then_some(header);
     let load = || repository.load_index(cluster_id, &complete, &unfinished, current);

@@ -1,7 +1,7 @@
 //! Reading framed files.
 
 use super::frame::{Frame, FrameKind, HEAD_BYTES, decode_head, decode_payload, split_frame};
-use super::v1::{CollectionV1, EndV1, HashesV1, HeaderV1, ObjectV1, PackSizeV1, UnitV1};
+use super::v1::{CollectionV1, EndV1, HashesV1, HeaderV1, PackSizeV1, UnitV1, decode_objects, object_count};
 use super::{Closing, FORMAT_VERSION, FRAME_OBJECTS_MAX, FileKind, FormatError, PackSize};
 use crate::backup::ManifestHeader;
 use crate::ids::BackupId;
@@ -40,11 +40,7 @@ pub struct FramedObjects {
 
 impl FramedObjects {
     fn new(payload: &[u8]) -> Result<Self, FormatError> {
-        // A list begins with its length.
-        let (count, _) = postcard::take_from_bytes::<usize>(payload)
-            .map_err(|_| FormatError::Corrupt("a frame does not decode"))?;
-        check_count(count)?;
-        Ok(Self { payload: payload.to_vec(), count })
+        Ok(Self { payload: payload.to_vec(), count: object_count(payload)? })
     }
 
     /// The objects.
@@ -52,8 +48,7 @@ impl FramedObjects {
     /// # Errors
     /// The bytes do not decode.
     pub fn decode(self) -> Result<Vec<StoredObject>, FormatError> {
-        let objects: Vec<ObjectV1> = decode_list(&self.payload)?;
-        objects.into_iter().map(StoredObject::try_from).collect()
+        decode_objects(&self.payload)
     }
 }
 
@@ -168,7 +163,7 @@ impl Decoder {
             self.consumed += total_bytes;
             self.frames += 1;
             if let Some(item) = piece {
-                self.objects += object_count(&item);
+                self.objects += counted(&item);
                 return Ok(Some(Piece::Item(item)));
             }
         }
@@ -213,7 +208,7 @@ fn check_closing(end: &EndV1, frames: u64, found: Closing) -> Result<(), FormatE
     Ok(())
 }
 
-fn object_count(item: &Item) -> u64 {
+fn counted(item: &Item) -> u64 {
     let count = match item {
         Item::Objects(objects) => objects.len(),
         Item::Unit(unit) => unit.objects().len(),

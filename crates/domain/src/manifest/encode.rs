@@ -1,7 +1,7 @@
 //! Writing framed files.
 
-use super::frame::{FrameKind, encode_frame, encode_head};
-use super::v1::{CollectionV1, EndV1, HashesV1, HeaderV1, ObjectV1, PackSizeV1, UnitV1};
+use super::frame::{FrameKind, begin_frame, close_frame, encode_frame, encode_head};
+use super::v1::{CollectionV1, EndV1, HashesV1, HeaderV1, PackSizeV1, UnitV1, encode_objects};
 use super::{Closing, FORMAT_VERSION, FRAME_OBJECTS_MAX, FileKind, FormatError, PackSize};
 use crate::backup::ManifestHeader;
 use crate::ids::BackupId;
@@ -24,10 +24,21 @@ impl EncodedObjects {
         if FRAME_OBJECTS_MAX < objects.len() {
             return Err(FormatError::TooLarge("a list of objects"));
         }
-        let objects_v1: Vec<ObjectV1> = objects.iter().map(ObjectV1::from).collect();
-        let frame = encode_frame(FrameKind::Objects, &objects_v1, "a list of objects")?;
-        Ok(Self { frame, count: objects.len() as u64 })
+        let mut frame = begin_frame(FrameKind::Objects);
+        encode_objects(objects, &mut frame);
+        Ok(Self { frame: close_frame(frame, "a list of objects")?, count: objects.len() as u64 })
     }
+}
+
+/// The end of a file that was encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The bytes since the last [`Encoder::take`].
+    pub rest: Vec<u8>,
+    /// What the closing frame states.
+    pub closing: Closing,
+    /// BLAKE3 of the whole file, with its closing frame.
+    pub file_hash: [u8; 32],
 }
 
 /// Writes a framed file piece by piece. What was encoded so far is fetched with [`Encoder::take`], as often as the
@@ -87,14 +98,14 @@ impl Encoder {
         if objects.is_empty() {
             return Ok(());
         }
-        self.encoded(&EncodedObjects::new(objects)?);
+        self.encoded(EncodedObjects::new(objects)?);
         Ok(())
     }
 
     /// Adds objects that were encoded before: one frame.
-    pub fn encoded(&mut self, objects: &EncodedObjects) {
+    pub fn encoded(&mut self, objects: EncodedObjects) {
         self.objects += objects.count;
-        self.append(&objects.frame);
+        self.append(objects.frame);
     }
 
     /// Adds a unit of a plan.
@@ -141,15 +152,15 @@ impl Encoder {
         std::mem::take(&mut self.pending)
     }
 
-    /// Adds the closing frame and gives the rest of the bytes with what the frame states.
+    /// Adds the closing frame and gives the rest of the bytes.
     ///
     /// # Errors
     /// None in practice: the frame is small.
-    pub fn finish(mut self) -> Result<(Vec<u8>, Closing), FormatError> {
+    pub fn finish(mut self) -> Result<Encoded, FormatError> {
         let closing = Closing { objects: self.objects, hash: *self.hasher.finalize().as_bytes() };
         let end = EndV1 { frames: self.frames, objects: closing.objects, hash: closing.hash };
         self.frame(FrameKind::End, &end, "the closing frame")?;
-        Ok((self.pending, closing))
+        Ok(Encoded { rest: self.pending, closing, file_hash: *self.hasher.finalize().as_bytes() })
     }
 
     fn frame<T: Serialize>(
@@ -158,13 +169,17 @@ impl Encoder {
         payload: &T,
         what: &'static str,
     ) -> Result<(), FormatError> {
-        self.append(&encode_frame(kind, payload, what)?);
+        self.append(encode_frame(kind, payload, what)?);
         Ok(())
     }
 
-    fn append(&mut self, frame: &[u8]) {
-        self.hasher.update(frame);
-        self.pending.extend_from_slice(frame);
+    fn append(&mut self, frame: Vec<u8>) {
+        self.hasher.update(&frame);
+        if self.pending.is_empty() {
+            self.pending = frame;
+        } else {
+            self.pending.extend_from_slice(&frame);
+        }
         self.frames += 1;
     }
 }

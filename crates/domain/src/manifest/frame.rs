@@ -60,9 +60,19 @@ pub(super) fn encode_frame<T: Serialize>(
     payload: &T,
     what: &'static str,
 ) -> Result<Vec<u8>, FormatError> {
+    let frame = postcard::to_extend(payload, begin_frame(kind)).map_err(|_| FormatError::TooLarge(what))?;
+    close_frame(frame, what)
+}
+
+/// A frame to which its payload is still to be appended.
+pub(super) fn begin_frame(kind: FrameKind) -> Vec<u8> {
     let mut frame = vec![0; FRAME_HEAD_BYTES];
     frame[0] = kind as u8;
-    let mut frame = postcard::to_extend(payload, frame).map_err(|_| FormatError::TooLarge(what))?;
+    frame
+}
+
+/// Completes a frame whose payload was appended.
+pub(super) fn close_frame(mut frame: Vec<u8>, what: &'static str) -> Result<Vec<u8>, FormatError> {
     let length = frame.len() - FRAME_HEAD_BYTES;
     if FRAME_BYTES_MAX < length {
         return Err(FormatError::TooLarge(what));

@@ -175,7 +175,7 @@ fn encode_manifest(objects: &[StoredObject]) -> Vec<u8> {
         encoder.objects(objects).unwrap();
     }
     let mut bytes = encoder.take();
-    bytes.extend(encoder.finish().unwrap().0);
+    bytes.extend(encoder.finish().unwrap().rest);
     bytes
 }
 
@@ -197,7 +197,7 @@ fn encode_plan() -> Vec<u8> {
     for unit in plan_items() {
         encoder.unit(&unit).unwrap();
     }
-    encoder.finish().unwrap().0
+    encoder.finish().unwrap().rest
 }
 
 fn hashes() -> Vec<(ObjectId, ContentHash)> {
@@ -207,7 +207,7 @@ fn hashes() -> Vec<(ObjectId, ContentHash)> {
 fn encode_hashes() -> Vec<u8> {
     let mut encoder = Encoder::new(FileKind::Hashes);
     encoder.hashes(header().backup_id, &hashes()).unwrap();
-    encoder.finish().unwrap().0
+    encoder.finish().unwrap().rest
 }
 
 fn pack_entries() -> Vec<PackEntry> {

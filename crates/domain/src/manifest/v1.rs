@@ -4,11 +4,13 @@
 
 mod collection;
 mod header;
+mod list;
 mod object;
 
 pub(super) use collection::CollectionV1;
 pub(super) use header::HeaderV1;
-pub(super) use object::{HashesV1, ObjectV1, PackEntryV1, PackIndexV1, PackSizeV1, UnitV1};
+pub(super) use list::{decode_objects, encode_objects, object_count};
+pub(super) use object::{HashesV1, PackEntryV1, PackIndexV1, PackSizeV1, UnitV1};
 
 use serde::{Deserialize, Serialize};
 

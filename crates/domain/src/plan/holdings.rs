@@ -50,12 +50,12 @@ impl Holdings {
     /// Takes over an object of an earlier backup; `newly_settled` are the segments that this backup settled.
     pub fn take(&mut self, object: StoredObject, newly_settled: &HashSet<i64>) {
         let key = object.source.key;
-        if key.kind == BinlogKind::Insert && self.settled_segments.contains(&key.segment_id) {
-            // What another backup shows of a settled segment is the same once more.
-            if newly_settled.contains(&key.segment_id) {
-                self.settled.push(object);
-            }
-        } else {
+        let is_in =
+            |segments: &HashSet<i64>| key.kind == BinlogKind::Insert && segments.contains(&key.segment_id);
+        if is_in(newly_settled) {
+            self.settled.push(object);
+        } else if !is_in(&self.settled_segments) {
+            // What another backup shows of a settled segment is the same once more, and left out.
             self.index.insert(object);
         }
     }

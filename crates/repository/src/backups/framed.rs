@@ -13,8 +13,9 @@ use milvault_domain::manifest::{Decoder, Encoder, FileKind, FormatError, Item, P
 use milvault_domain::object::StoredObject;
 use std::collections::VecDeque;
 
-/// Encoded bytes that are handed to the place at once.
-const WRITE_BYTES: usize = 1 << 20;
+/// Encoded bytes that are handed to the place at once: less than a full list of objects, which is then handed on as it
+/// is, without a copy.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// Lists of objects that are decoded at once, and wait for their turn.
 const DECODED_AT_ONCE: usize = 3;
@@ -120,7 +121,6 @@ pub(crate) struct FramedWriter {
     encoder: Encoder,
     path: String,
     /// Of everything that was handed to the place.
-    hasher: blake3::Hasher,
     written_bytes: u64,
 }
 
@@ -143,13 +143,7 @@ impl FramedWriter {
         overwrite: Overwrite,
     ) -> PortResult<Self> {
         let writer = place.writer(path, overwrite).await?;
-        Ok(Self {
-            writer,
-            encoder: Encoder::new(kind),
-            path: place.display(path),
-            hasher: blake3::Hasher::new(),
-            written_bytes: 0,
-        })
+        Ok(Self { writer, encoder: Encoder::new(kind), path: place.display(path), written_bytes: 0 })
     }
 
     /// Encodes something and passes on what has come together.
@@ -168,15 +162,15 @@ impl FramedWriter {
     /// Closes the file and makes it visible.
     pub(crate) async fn finish(mut self) -> PortResult<Written> {
         let encoder = std::mem::replace(&mut self.encoder, Encoder::new(FileKind::Manifest));
-        let (rest, _) = encoder.finish().map_err(|error| from_format(&self.path, error))?;
-        self.pass_on(rest).await?;
+        let end = encoder.finish().map_err(|error| from_format(&self.path, error))?;
+        self.pass_on(end.rest).await?;
         let creation = self.writer.finish().await?;
-        Ok(Written { creation, hash: self.hasher.finalize(), size_bytes: self.written_bytes })
+        let hash = blake3::Hash::from_bytes(end.file_hash);
+        Ok(Written { creation, hash, size_bytes: self.written_bytes })
     }
 
     async fn pass_on(&mut self, bytes: Vec<u8>) -> PortResult<()> {
         self.written_bytes += bytes.len() as u64;
-        self.hasher.update(&bytes);
         self.writer.write(Bytes::from(bytes)).await
     }
 }

@@ -2,7 +2,7 @@
 
 use super::framed::{FramedWriter, Written};
 use super::packs::PackSizes;
-use super::survey::Survey;
+use super::survey::{PackSizesInOrder, Survey};
 use super::{summary, unfinished};
 use crate::error::{from_format, from_join};
 use crate::layout;
@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::manifest::{EncodedObjects, FRAME_OBJECTS_MAX, FileKind, PACK_TRAILER_BYTES, PackSize};
-use milvault_domain::object::{Location, StoredObject};
+use milvault_domain::object::{Location, PackId, StoredObject};
 use milvault_domain::ports::SealReceipt;
 use std::sync::Arc;
 
@@ -32,35 +32,62 @@ pub(crate) async fn seal(
 ) -> PortResult<SealReceipt> {
     // In the order of their keys, so that sealing again gives the same bytes whatever order the copies ended in.
     objects.sort_unstable_by_key(|object| object.source.key);
-    // The summary counts for nothing without the manifest, so it need not wait for the survey.
+    // The summary counts for nothing without the manifest, which gets its name when both are written.
     let summary = Bytes::from(summary::render(header, &objects));
-    let path = layout::summary(header.backup_id);
-    let write_summary = place.create(&path, summary, Overwrite::Never);
-    let (survey, _) = futures::try_join!(Survey::of(place, &objects), write_summary)?;
-    if let Some(problem) = objects.iter().find_map(|object| problem(place, object, &survey, sizes)) {
-        return Err(PortError::new(PortErrorKind::Corrupt, problem));
-    }
+    let summary_path = layout::summary(header.backup_id);
     let path = layout::manifest(header.backup_id);
-    let written = write_manifest(place, &path, header, objects, &survey).await?;
+    let write_summary = place.create(&summary_path, summary, Overwrite::Never);
+    let write_manifest = async {
+        let survey = Survey::of(place, &objects).await?;
+        let mut packs = PackSizesInOrder::of(&survey);
+        let problem = objects.iter().find_map(|object| problem(place, object, &survey, &mut packs));
+        if let Some(problem) = problem.or_else(|| changed_pack(place, &objects, &survey, sizes)) {
+            return Err(PortError::new(PortErrorKind::Corrupt, problem));
+        }
+        write_manifest(place, &path, header, objects, &survey).await
+    };
+    let (manifest, _) = futures::try_join!(write_manifest, write_summary)?;
+    let written = manifest.finish().await?;
     read_back(place, &path, &written).await?;
     unfinished::remove(place, header.backup_id).await?;
     Ok(SealReceipt { manifest_bytes: written.size_bytes })
 }
 
-fn problem(place: &dyn Place, object: &StoredObject, survey: &Survey, sizes: &PackSizes) -> Option<String> {
+/// What is wrong with a pack as a whole: it is not what an earlier backup that lies in it states.
+fn changed_pack(
+    place: &dyn Place,
+    objects: &[StoredObject],
+    survey: &Survey,
+    sizes: &PackSizes,
+) -> Option<String> {
+    let differs = |(pack_id, size): (&PackId, &u64)| {
+        let expected = sizes.of(*pack_id).filter(|expected| expected != size)?;
+        Some((*pack_id, *size, expected))
+    };
+    let (pack_id, size, expected) = survey.packs.iter().find_map(differs)?;
+    let lies_in_it = |object: &&StoredObject| matches!(object.location, Location::Pack { pack_id: id, .. } if id == pack_id);
+    let object = objects.iter().find(lies_in_it)?;
+    let file = place.display(&layout::file_of(object));
+    Some(format!(
+        "`{file}`, where the copy of `{}` lies, has {size} bytes instead of the {expected} that an earlier backup states; \
+         verify that backup, so that what is damaged is not used again",
+        object.source.key
+    ))
+}
+
+fn problem(
+    place: &dyn Place,
+    object: &StoredObject,
+    survey: &Survey,
+    packs: &mut PackSizesInOrder<'_>,
+) -> Option<String> {
     let reason = match object.location {
-        Location::Pack { pack_id, offset_bytes } => match survey.packs.get(&pack_id) {
+        Location::Pack { pack_id, offset_bytes } => match packs.size(pack_id) {
             None => String::from("is missing from the repository"),
-            Some(size) if *size < offset_bytes + object.stored_bytes + PACK_TRAILER_BYTES as u64 => {
+            Some(size) if size < offset_bytes + object.stored_bytes + PACK_TRAILER_BYTES as u64 => {
                 String::from("is too short to hold it")
             }
-            Some(size) => match sizes.of(pack_id).filter(|expected| expected != size) {
-                Some(expected) => format!(
-                    "has {size} bytes instead of the {expected} that an earlier backup states; verify that backup, so \
-                     that what is damaged is not used again"
-                ),
-                None => return None,
-            },
+            Some(_) => return None,
         },
         Location::Object => match survey.objects.get(&object.id) {
             None => String::from("is missing from the repository"),
@@ -74,13 +101,14 @@ fn problem(place: &dyn Place, object: &StoredObject, survey: &Survey, sizes: &Pa
     Some(format!("`{file}`, where the copy of `{}` lies, {reason}", object.source.key))
 }
 
+/// Writes everything but the closing frame.
 async fn write_manifest(
     place: &dyn Place,
     path: &str,
     header: &ManifestHeader,
     objects: Vec<StoredObject>,
     survey: &Survey,
-) -> PortResult<Written> {
+) -> PortResult<FramedWriter> {
     let mut packs: Vec<PackSize> = survey
         .packs
         .iter()
@@ -104,12 +132,12 @@ async fn write_manifest(
         let frame = frame.map_err(from_join)?.map_err(|error| from_format(path, error))?;
         writer
             .encode(|encoder| {
-                encoder.encoded(&frame);
+                encoder.encoded(frame);
                 Ok(())
             })
             .await?;
     }
-    writer.finish().await
+    Ok(writer)
 }
 
 async fn read_back(place: &dyn Place, path: &str, written: &Written) -> PortResult<()> {

@@ -2,7 +2,7 @@
 
 use crate::layout;
 use crate::place::{FileFacts, Place};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use milvault_domain::error::PortResult;
 use milvault_domain::object::{Location, ObjectId, PackId, StoredObject};
 use milvault_domain::sweep::DataFile;
@@ -11,8 +11,6 @@ use std::hash::Hash;
 
 /// From so many files on, one listing (a thousand names per request) is cheaper than a request for each.
 const LISTING_PAYS_FROM: usize = 1000;
-/// Requests for single files that are on the way at once.
-const LOOKS_AT_ONCE: usize = 32;
 
 /// Size and tag of the files that exist.
 #[derive(Default)]
@@ -27,10 +25,14 @@ impl Survey {
     /// Looks for the files that these objects lie in.
     pub(crate) async fn of(place: &dyn Place, objects: &[StoredObject]) -> PortResult<Self> {
         let mut wanted = Wanted::default();
+        let mut last_pack = None;
         for object in objects {
             match object.location {
+                // Neighbours mostly lie in one pack.
+                Location::Pack { pack_id, .. } if last_pack == Some(pack_id) => {}
                 Location::Pack { pack_id, .. } => {
                     wanted.packs.insert(pack_id, None);
+                    last_pack = Some(pack_id);
                 }
                 Location::Object => {
                     wanted.objects.insert(object.id, None);
@@ -59,6 +61,31 @@ impl Survey {
     ) -> PortResult<Self> {
         let objects = ids.into_iter().map(|id| (id, None)).collect();
         Wanted { objects, ..Wanted::default() }.survey(place).await
+    }
+}
+
+/// Sizes of packs for objects that are asked about in their order: neighbours mostly lie in one pack.
+pub(crate) struct PackSizesInOrder<'a> {
+    survey: &'a Survey,
+    last: Option<(PackId, Option<u64>)>,
+}
+
+impl<'a> PackSizesInOrder<'a> {
+    /// Of the packs that exist.
+    pub(crate) const fn of(survey: &'a Survey) -> Self {
+        Self { survey, last: None }
+    }
+
+    /// Size of a pack, if it exists.
+    pub(crate) fn size(&mut self, pack_id: PackId) -> Option<u64> {
+        match self.last {
+            Some((last, size)) if last == pack_id => size,
+            _ => {
+                let size = self.survey.packs.get(&pack_id).copied();
+                self.last = Some((pack_id, size));
+                size
+            }
+        }
     }
 }
 
@@ -100,11 +127,8 @@ async fn look<Id: Copy + Eq + Hash>(
         return Ok(());
     }
     let ids: Vec<Id> = wanted.keys().copied().collect();
-    let looks = stream::iter(ids).map(|id| async move { Ok((id, place.facts(&path_of(id)).await?)) });
-    let mut looks = looks.buffer_unordered(LOOKS_AT_ONCE);
-    while let Some((id, facts)) = looks.try_next().await? {
-        wanted.insert(id, facts);
-    }
+    let found = place.facts_of(ids.iter().map(|id| path_of(*id)).collect()).await?;
+    wanted.extend(ids.into_iter().zip(found));
     Ok(())
 }
 

@@ -23,6 +23,9 @@ use std::time::SystemTime;
 const READ_BYTES: usize = 2 << 20;
 /// Buffers of all streams of a place together.
 const READ_BUFFERS: usize = 12;
+/// Files that one thread looks at: going to it takes longer than a look, and a network's disk answers several threads
+/// at once.
+const LOOKS_PER_THREAD: usize = 32;
 /// Files of a listing that are handed over at once.
 const LIST_BATCH: usize = 1000;
 
@@ -66,16 +69,27 @@ impl Place for LocalPlace {
     }
 
     async fn facts(&self, path: &str) -> PortResult<Option<FileFacts>> {
-        self.blocking("look at", path, |path| match std::fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(facts(&metadata))),
-            Ok(_) => Err(io::Error::other("it is not a regular file")),
-            // A file where a directory would be holds nothing either.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        })
-        .await
+        self.blocking("look at", path, look_at).await
+    }
+
+    async fn facts_of(&self, paths: Vec<String>) -> PortResult<Vec<Option<FileFacts>>> {
+        let looks: Vec<_> = paths
+            .chunks(LOOKS_PER_THREAD)
+            .map(|paths| {
+                let paths: Vec<PathBuf> = paths.iter().map(|path| self.path(path)).collect();
+                tokio::task::spawn_blocking(move || {
+                    let look = |path: PathBuf| {
+                        look_at(&path).map_err(|error| from_io("look at", &path.display().to_string(), error))
+                    };
+                    paths.into_iter().map(look).collect::<PortResult<Vec<_>>>()
+                })
+            })
+            .collect();
+        let mut found = Vec::with_capacity(paths.len());
+        for look in looks {
+            found.extend(look.await.map_err(from_join)??);
+        }
+        Ok(found)
     }
 
     async fn read(&self, path: &str, range: Range<u64>) -> PortResult<Bytes> {
@@ -202,6 +216,18 @@ pub(crate) fn count_files(directory: &Path) -> io::Result<u64> {
     })
     .map_err(|Unlisted(_, error)| error)?;
     Ok(files)
+}
+
+fn look_at(path: &Path) -> io::Result<Option<FileFacts>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(facts(&metadata))),
+        Ok(_) => Err(io::Error::other("it is not a regular file")),
+        // A file where a directory would be holds nothing either.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn facts(metadata: &Metadata) -> FileFacts {

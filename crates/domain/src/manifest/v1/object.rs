@@ -1,24 +1,10 @@
-//! Objects, units and packs, version 1.
+//! Units and packs, version 1.
 
 use super::super::FormatError;
 use crate::binlog::{BinlogKey, BinlogKind};
-use crate::object::{
-    ContentHash, Encoding, Fingerprint, Location, ObjectId, PackId, SourceObject, StoredObject,
-};
+use crate::object::{ContentHash, Fingerprint, ObjectId, PackId, SourceObject};
 use crate::plan::{CopyUnit, PlannedObject};
 use serde::{Deserialize, Serialize};
-
-/// An object of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in super::super) struct ObjectV1 {
-    id: [u8; 16],
-    source: SourceV1,
-    location: LocationV1,
-    encoding: EncodingV1,
-    stored_bytes: u64,
-    hash: Option<[u8; 32]>,
-    store_tag: Option<Box<str>>,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SourceV1 {
@@ -42,12 +28,6 @@ enum KindV1 {
 enum FingerprintV1 {
     ETag(Box<str>),
     ModifiedAtNanos(i64),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum LocationV1 {
-    Pack { pack_id: [u8; 16], offset_bytes: u64 },
-    Object,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,54 +94,6 @@ impl PackEntryV1 {
             encoding: EncodingV1::Raw,
             hash: *hash.as_bytes(),
         }
-    }
-}
-
-impl From<&StoredObject> for ObjectV1 {
-    fn from(object: &StoredObject) -> Self {
-        Self {
-            id: *object.id.as_bytes(),
-            source: SourceV1::from(&object.source),
-            location: match object.location {
-                Location::Pack { pack_id, offset_bytes } => {
-                    LocationV1::Pack { pack_id: *pack_id.as_bytes(), offset_bytes }
-                }
-                Location::Object => LocationV1::Object,
-            },
-            encoding: match object.encoding {
-                Encoding::Raw => EncodingV1::Raw,
-            },
-            stored_bytes: object.stored_bytes,
-            hash: object.hash.map(|hash| *hash.as_bytes()),
-            store_tag: object.store_tag.clone(),
-        }
-    }
-}
-
-impl TryFrom<ObjectV1> for StoredObject {
-    type Error = FormatError;
-
-    fn try_from(object: ObjectV1) -> Result<Self, FormatError> {
-        let location = match object.location {
-            LocationV1::Pack { pack_id, offset_bytes } => {
-                if offset_bytes.checked_add(object.stored_bytes).is_none() {
-                    return Err(FormatError::Corrupt("an object ends beyond any file"));
-                }
-                Location::Pack { pack_id: PackId::from_bytes(pack_id), offset_bytes }
-            }
-            LocationV1::Object => Location::Object,
-        };
-        Ok(Self {
-            id: ObjectId::from_bytes(object.id),
-            source: object.source.into(),
-            location,
-            encoding: match object.encoding {
-                EncodingV1::Raw => Encoding::Raw,
-            },
-            stored_bytes: object.stored_bytes,
-            hash: object.hash.map(ContentHash::from_bytes),
-            store_tag: object.store_tag,
-        })
     }
 }
 
