@@ -5,12 +5,13 @@ use crate::catalog::SqlCatalog;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::error::corrupt;
 use crate::model::{
-    CREATED_BY_CHARS_MAX, Spelled, bounded, count, figure, from_json, id, spelled, time, to_json,
+    CREATED_BY_CHARS_MAX, Spelled, all_spellings, bounded, count, figure, from_json, id, spelled, time,
+    to_json,
 };
 use crate::page::{ListOrder, ListQuery, read_page};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use milvault_domain::audit::{AuditActor, AuditEntry, AuditRecord, AuditTarget, CHAIN_START};
+use milvault_domain::audit::{AuditActor, AuditEntry, AuditRecord, AuditResult, AuditTarget, CHAIN_START};
 use milvault_domain::ids::{BackupId, OrganizationId, ProjectId};
 use milvault_domain::ports::{
     AuditCatalog, AuditFilter, AuditPage, AuditPosition, Page, PortError, PortErrorKind, PortResult,
@@ -215,12 +216,16 @@ pub(crate) fn list(dialect: Dialect, filter: &AuditFilter, page: AuditPage) -> P
             .and("action || '' = ", filter.action.as_deref())
             .and("result || '' = ", filter.result.map(Spelled::spelling))
     } else {
-        query
+        let query = query
             .and("organization_id = ", organization)
             .in_projects(filter.project_ids.as_deref())?
             .and("actor_id = ", filter.actor_id.as_deref())
-            .and("action = ", filter.action.as_deref())
-            .and("result = ", filter.result.map(Spelled::spelling))
+            .and("action = ", filter.action.as_deref());
+        match (filter.result, &filter.actor_id, &filter.action) {
+            (result, None, None) => query.and("result = ", result.map(Spelled::spelling)),
+            (Some(result), ..) => query.and(RESULT_IS, Some(result.spelling())),
+            (None, ..) => query.and_every(RESULT, every_result()),
+        }
     };
     let query = query
         .and("at_us >= ", filter.from.map(|time| time.timestamp_micros()))
@@ -233,6 +238,14 @@ pub(crate) fn list(dialect: Dialect, filter: &AuditFilter, page: AuditPage) -> P
     };
     let order = if page.newest_first { &NEWEST_FIRST } else { &OLDEST_FIRST };
     Ok(query.ordered(order, after, i64::from(page.limit) + 1))
+}
+
+/// The result as the indexes on actor and action have it: no text where there is none.
+const RESULT: &str = "COALESCE(result, '')";
+const RESULT_IS: &str = "COALESCE(result, '') = ";
+
+fn every_result() -> Vec<&'static str> {
+    std::iter::once("").chain(all_spellings::<AuditResult>()).collect()
 }
 
 const NEWEST_FIRST: ListOrder =

@@ -10,8 +10,9 @@ use milvault_domain::ports::{JobPruning, PortResult};
 use std::collections::BTreeMap;
 
 /// Every statement that removes what belongs to a job, and the job; what refers to something goes before it.
-const REMOVALS: [&str; 9] = [
+const REMOVALS: [&str; 10] = [
     "DELETE FROM job_events WHERE job_id = ",
+    "DELETE FROM job_names WHERE id = ",
     "DELETE FROM verify_reports WHERE job_id = ",
     "DELETE FROM idempotency_keys WHERE job_id = ",
     "DELETE FROM job_requests WHERE job_id = ",

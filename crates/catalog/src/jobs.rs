@@ -2,8 +2,8 @@
 
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::model::{
-    CREATED_BY_CHARS_MAX, FAILURE_CHARS_MAX, Spelled, bounded, count, from_json, id, optional_microseconds,
-    optional_time, spelled, time, to_json,
+    CREATED_BY_CHARS_MAX, FAILURE_CHARS_MAX, Spelled, bounded, count, folded, from_json, id,
+    optional_microseconds, optional_time, spelled, time, to_json,
 };
 use crate::page::ListQuery;
 use crate::{backups, clusters, lifecycle, webhooks};
@@ -234,20 +234,46 @@ pub(crate) fn select_open() -> Statement {
 pub(crate) fn list(dialect: Dialect, filter: &JobFilter, page: PageRequest) -> PortResult<Option<Statement>> {
     let types = filter.job_types.as_ref().map(|types| spellings(types));
     let states = filter.states.as_ref().map(|states| spellings(states));
-    let query = ListQuery::new("SELECT * FROM jobs WHERE 1 = 1", JobId::PREFIX).merged_for(dialect);
+    let name = filter.name.as_deref().map(|name| folded(name.trim()));
+    let all = || ListQuery::new("SELECT * FROM jobs WHERE 1 = 1", JobId::PREFIX).merged_for(dialect);
     let project_ids = filter.project_ids.as_deref();
     let query = if let Some(backup_id) = filter.backup_id {
         // A backup has few jobs: everything else is compared row by row.
         let projects = project_ids.map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
         let cluster = filter.cluster_id.map(|id| vec![id.to_string()]);
-        query
+        let query = all()
             .and("backup_id = ", Some(backup_id.to_string()))
             .and_residual("project_id || ''", projects)?
             .and_residual("cluster_id || ''", cluster)?
             .and_residual("state || ''", states)?
             .and_residual("job_type || ''", types)?
-            .and("created_by || '' = ", filter.created_by.as_deref())
+            .and("created_by || '' = ", filter.created_by.as_deref());
+        let has_name = "EXISTS (SELECT 1 FROM job_names WHERE job_names.id = jobs.id";
+        match name {
+            None => query,
+            Some(name) => query.and_other(has_name, |row| Ok(row.and("job_names.name = ", Some(name))))?,
+        }
+    } else if let Some(name) = name {
+        // The walk is along the names; what else is asked is compared with the jobs that have the name.
+        let query = ListQuery::new("SELECT id, created_at_us FROM job_names WHERE 1 = 1", JobId::PREFIX)
+            .merged_for(dialect)
+            .fetched_from("jobs")
+            .in_projects(project_ids)?
+            .and("name = ", Some(name));
+        let cluster = filter.cluster_id.map(|id| id.to_string());
+        let is_name_alone = (&cluster, &states, &types, &filter.created_by) == (&None, &None, &None, &None);
+        if is_name_alone {
+            query
+        } else {
+            query.and_other("EXISTS (SELECT 1 FROM jobs WHERE jobs.id = job_names.id", |row| {
+                row.and("jobs.cluster_id = ", cluster)
+                    .and("jobs.created_by = ", filter.created_by.as_deref())
+                    .and_residual("jobs.job_type", types)?
+                    .and_residual("jobs.state", states)
+            })?
+        }
     } else {
+        let query = all();
         let query = match filter.cluster_id {
             None => query.in_projects(project_ids)?,
             Some(cluster_id) => query.of_cluster(cluster_id.to_string(), project_ids)?,
@@ -258,7 +284,6 @@ pub(crate) fn list(dialect: Dialect, filter: &JobFilter, page: PageRequest) -> P
             .and_any("state", states)?
     };
     query
-        .contains(dialect.position_function, "description", filter.description_contains.as_deref())
         .and("created_at_us >= ", filter.created_from.map(|time| time.timestamp_micros()))
         .and("created_at_us < ", filter.created_before.map(|time| time.timestamp_micros()))
         .page(page)

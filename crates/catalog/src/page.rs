@@ -155,21 +155,23 @@ impl ListQuery {
         Ok(query)
     }
 
-    /// Only rows whose folded name contains the text. A position function has no wildcards to escape.
-    pub(crate) fn name_contains(self, position_function: &'static str, text: Option<&str>) -> Self {
-        let text = text.map(crate::model::folded);
-        self.contains(position_function, "name_folded", text.as_deref())
+    /// Only rows with a row in another table that passes these conditions: compared row by row. The text begins with
+    /// `EXISTS (` and is left open.
+    pub(crate) fn and_other(
+        self,
+        exists: &'static str,
+        conditions: impl FnOnce(Self) -> PortResult<Self>,
+    ) -> PortResult<Self> {
+        let mut query = conditions(self.and_always(exists))?;
+        // The OFFSET keeps PostgreSQL from joining the tables, which it would do without regard to the order of the list.
+        query.parts.push(Part::Sql(" LIMIT 1 OFFSET 0)"));
+        Ok(query)
     }
 
-    /// Only rows whose column contains the text as it is.
-    pub(crate) fn contains(
-        mut self,
-        position_function: &'static str,
-        column: &'static str,
-        text: Option<&str>,
-    ) -> Self {
-        if let Some(text) = text {
-            self.parts.extend([" AND ", position_function, "(", column, ", "].map(Part::Sql));
+    /// Only rows whose folded name contains the text. A position function has no wildcards to escape.
+    pub(crate) fn name_contains(mut self, position_function: &'static str, text: Option<&str>) -> Self {
+        if let Some(text) = text.map(crate::model::folded) {
+            self.parts.extend([" AND ", position_function, "(name_folded, "].map(Part::Sql));
             self.parts.extend([Part::Value(text.into()), Part::Sql(") > 0")]);
         }
         self

@@ -188,7 +188,7 @@ fn cluster(repository: &Repository, number: u32, now: DateTime<Utc>) -> Cluster 
     Cluster {
         id: ClusterId::from_uuid(Uuids.new_uuid()),
         project_id: repository.project_id,
-        name: format!("cluster {number}"),
+        name: format!("cluster{number}"),
         endpoint: MilvusEndpoint {
             uri: String::from("http://127.0.0.1:1"),
             auth: MilvusAuth::None,

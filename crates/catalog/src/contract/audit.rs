@@ -153,6 +153,13 @@ async fn entries_are_found_by_every_filter(home: Arc<dyn Home>) {
     let all = || AuditFilter::of(world.organization_id);
     let other_project = ProjectId::from_uuid(uuid());
     let other_organization = milvault_domain::ids::OrganizationId::from_uuid(uuid());
+    let projects = || Some(vec![world.project_id]);
+    let two = |of: Option<&AuditRecord>, action: Option<&str>, result| AuditFilter {
+        actor_id: of.and_then(|record| record.actor.id.clone()),
+        action: action.map(str::to_owned),
+        result,
+        ..all()
+    };
     let cases: Vec<(AuditFilter, Vec<u64>)> = vec![
         (all(), vec![1, 2, 3]),
         (AuditFilter::of(other_organization), vec![]),
@@ -164,6 +171,19 @@ async fn entries_are_found_by_every_filter(home: Arc<dyn Home>) {
         (AuditFilter { action: Some(String::from("cancelJob")), ..all() }, vec![2, 3]),
         (AuditFilter { target_id: Some(world.cluster.id.to_string()), ..all() }, vec![1]),
         (AuditFilter { result: Some(AuditResult::Failed), ..all() }, vec![2]),
+        // Two at once; one entry has no result, and none has been refused.
+        (two(Some(&first), Some("removeCluster"), None), vec![1]),
+        (two(Some(&first), Some("cancelJob"), None), vec![]),
+        (two(Some(&third), Some("cancelJob"), None), vec![3]),
+        (two(Some(&second), None, Some(AuditResult::Failed)), vec![2]),
+        (two(Some(&third), None, Some(AuditResult::Failed)), vec![]),
+        (two(None, Some("cancelJob"), Some(AuditResult::Failed)), vec![2]),
+        (two(None, Some("cancelJob"), Some(AuditResult::Refused)), vec![]),
+        (two(Some(&second), Some("cancelJob"), Some(AuditResult::Failed)), vec![2]),
+        (AuditFilter { project_ids: projects(), ..two(Some(&first), Some("removeCluster"), None) }, vec![1]),
+        (AuditFilter { project_ids: projects(), ..two(None, Some("cancelJob"), None) }, vec![]),
+        (AuditFilter { from: Some(at(2)), ..two(None, Some("cancelJob"), None) }, vec![2, 3]),
+        (AuditFilter { to: Some(at(3)), ..two(None, Some("cancelJob"), None) }, vec![2]),
         (AuditFilter { from: Some(at(2)), ..all() }, vec![2, 3]),
         (AuditFilter { to: Some(at(2)), ..all() }, vec![1]),
         (AuditFilter { from: Some(at(2)), to: Some(at(3)), ..all() }, vec![2]),

@@ -8,7 +8,7 @@ use crate::{SealedCatalog, Sealer, open};
 use async_trait::async_trait;
 use milvault_domain::job::JobState;
 use milvault_domain::ports::{
-    BackupFilter, ByteSink, ByteSource, Catalog, CatalogBackupClaim, PortErrorKind, PortResult,
+    BackupFilter, ByteSink, ByteSource, Catalog, CatalogBackupClaim, JobFilter, PortErrorKind, PortResult,
 };
 use milvault_domain::recovery::BackupRecord;
 use std::sync::Arc;
@@ -93,6 +93,17 @@ async fn carried(from: &dyn Catalog, to: &dyn Catalog) {
     let all = BackupFilter::default();
     let backups = from.backups(&all, FIRST_PAGE).await.unwrap().items;
     assert_eq!(to.backups(&all, FIRST_PAGE).await.unwrap().items, backups);
+    // What the database derives is derived there, too.
+    for name in ["production", "upgrade", "other"] {
+        let project_ids = Some(vec![backups[0].project_id]);
+        let named = JobFilter { project_ids, name: Some(name.to_owned()), ..JobFilter::default() };
+        let ids = async |catalog: &dyn Catalog| -> Vec<_> {
+            catalog.jobs(&named, FIRST_PAGE).await.unwrap().items.into_iter().map(|job| job.id).collect()
+        };
+        let found = ids(from).await;
+        assert!(!found.is_empty(), "{name}");
+        assert_eq!(ids(to).await, found, "{name}");
+    }
     for backup in backups.iter().take(3) {
         let contents = from.backup_contents(backup.id).await.unwrap();
         assert_eq!(to.backup_contents(backup.id).await.unwrap(), contents);

@@ -5,7 +5,10 @@ use super::samples::{FIRST_PAGE, World, at, automatic_backup, manual_backup, rep
 use milvault_domain::backup::{BackupScope, BackupStatus, BackupType, CollectionName, CreationMethod};
 use milvault_domain::ids::{BackupId, ClusterId, JobId, ProjectId};
 use milvault_domain::job::{JobState, JobType};
-use milvault_domain::ports::{BackupFilter, ClusterFilter, JobFilter, PortErrorKind, RepositoryFilter};
+use milvault_domain::lifecycle::BackupChange;
+use milvault_domain::ports::{
+    BackupFilter, ClusterFilter, JobFilter, PageRequest, PortErrorKind, RepositoryFilter, SortKey,
+};
 use std::sync::Arc;
 
 super::cases![
@@ -14,6 +17,9 @@ super::cases![
     jobs_are_filtered_by_each_field,
     clusters_and_repositories_are_filtered,
     names_are_searched_as_they_are_written,
+    jobs_are_found_by_names_and_words_of_them,
+    jobs_with_a_name_have_pages,
+    jobs_of_an_older_catalog_have_names,
     too_long_filters_are_refused,
 ];
 
@@ -182,6 +188,128 @@ async fn names_are_searched_as_they_are_written(home: Arc<dyn Home>) {
     ] {
         let filter = BackupFilter { name_contains: Some(text.to_owned()), ..BackupFilter::default() };
         assert_eq!(backup_ids(&world, filter).await, expected, "{text}");
+    }
+}
+
+impl World {
+    async fn named(&self, name: &str, filter: JobFilter) -> Vec<JobId> {
+        let project_ids = filter.project_ids.or_else(|| Some(vec![self.project_id]));
+        let filter = JobFilter { project_ids, name: Some(name.to_owned()), ..filter };
+        let page = self.catalog.jobs(&filter, FIRST_PAGE).await.unwrap();
+        page.items.into_iter().map(|job| job.id).collect()
+    }
+}
+
+async fn jobs_are_found_by_names_and_words_of_them(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let neighbour = world.add_cluster("Staging \"EU\"/2").await;
+    let mut first = manual_backup(&world.cluster);
+    (first.backup.name, first.job.created_at) = (String::from("production_backup1"), at(1));
+    let mut second = automatic_backup(&neighbour);
+    (second.backup.name, second.job.created_at) = (String::from("Ä\\pfel -- 1\u{1F4DA}"), at(2));
+    world.add_available(&first).await;
+    world.add(&second).await;
+    let mut third = super::samples::verify_job(&world.cluster, first.backup.id);
+    third.created_at = at(3);
+    world.catalog.insert_job(&third).await.unwrap();
+    let [a, b, c]: [JobId; 3] = [first.job.id, second.job.id, third.id];
+
+    let all = JobFilter::default;
+    for (name, expected) in [
+        ("production", vec![c, a]),
+        (" PRODUCTION ", vec![c, a]),
+        ("production_backup1", vec![c, a]),
+        ("Backup1", vec![c, a]),
+        ("staging \"eu\"/2", vec![b]),
+        ("\"EU\"", vec![b]),
+        ("ä\\PFEL", vec![b]),
+        ("1\u{1F4DA}", vec![b]),
+        ("2", vec![b]),
+        // No word, and no whole name.
+        ("prod", vec![]),
+        ("backup", vec![]),
+        ("staging \"eu\"", vec![]),
+        ("--", vec![]),
+        ("", vec![]),
+        ("%", vec![]),
+    ] {
+        assert_eq!(world.named(name, all()).await, expected, "{name}");
+    }
+    let other = Some(vec![ProjectId::from_uuid(uuid())]);
+    for (filter, expected) in [
+        (JobFilter { project_ids: other, ..all() }, vec![]),
+        (JobFilter { cluster_id: Some(world.cluster.id), ..all() }, vec![c, a]),
+        (JobFilter { cluster_id: Some(neighbour.id), ..all() }, vec![]),
+        (JobFilter { backup_id: Some(first.backup.id), ..all() }, vec![c, a]),
+        (JobFilter { backup_id: Some(second.backup.id), ..all() }, vec![]),
+        (JobFilter { states: Some(vec![JobState::Pending]), ..all() }, vec![c]),
+        (JobFilter { states: Some(vec![]), ..all() }, vec![]),
+        (JobFilter { job_types: Some(vec![JobType::Backup, JobType::Drill]), ..all() }, vec![a]),
+        (JobFilter { created_by: Some(third.created_by.clone()), ..all() }, vec![c, a]),
+        (JobFilter { created_by: Some(String::from("nobody")), ..all() }, vec![]),
+        (JobFilter { created_from: Some(at(2)), ..all() }, vec![c]),
+        (JobFilter { created_before: Some(at(3)), ..all() }, vec![a]),
+    ] {
+        assert_eq!(world.named("production", filter.clone()).await, expected, "{filter:?}");
+    }
+
+    // A job keeps the names that are in its description.
+    let change = BackupChange { name: Some(String::from("Kept for ever")), ..BackupChange::default() };
+    world.catalog.update_backup(first.backup.id, &change).await.unwrap();
+    assert_eq!(world.named("backup1", all()).await, [c, a]);
+    assert!(world.named("kept", all()).await.is_empty());
+}
+
+async fn jobs_with_a_name_have_pages(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let other = world.add_cluster("other").await;
+    let new = automatic_backup(&world.cluster);
+    world.add(&new).await;
+    // Several of each time, and those of another name between them.
+    let mut jobs = vec![(new.job.created_at, new.job.id)];
+    for number in 0..20 {
+        let cluster = if number % 2 == 0 { &world.cluster } else { &other };
+        let mut new = automatic_backup(cluster);
+        new.job.created_at = at(number / 8);
+        world.add(&new).await;
+        if number % 2 == 0 {
+            jobs.push((new.job.created_at, new.job.id));
+        }
+    }
+    jobs.sort_unstable_by(|a, b| b.cmp(a));
+    let project_ids = Some(vec![world.project_id, ProjectId::from_uuid(uuid())]);
+    let filter = JobFilter { project_ids, name: Some(String::from("production")), ..JobFilter::default() };
+    for limit in [1, 3, 11] {
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let page = world.catalog.jobs(&filter, PageRequest { limit, after }).await.unwrap();
+            let last = page.items.last().unwrap();
+            after = Some(SortKey { created_at: last.created_at, id: last.id.as_uuid() });
+            seen.extend(page.items.iter().map(|job| (job.created_at, job.id)));
+            if !page.has_more {
+                break;
+            }
+        }
+        assert_eq!(seen, jobs, "pages of {limit}");
+    }
+}
+
+/// What the migration does for the jobs that it finds.
+async fn jobs_of_an_older_catalog_have_names(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let new = manual_backup(&world.cluster);
+    world.add(&new).await;
+    home.run_statement("DELETE FROM job_names").await.unwrap();
+    assert!(world.named("production", JobFilter::default()).await.is_empty());
+    home.run_statement(
+        "INSERT INTO job_names (id, name, project_id, created_at_us) \
+         SELECT id, name, project_id, created_at_us FROM names_of_jobs WHERE TRUE ON CONFLICT DO NOTHING",
+    )
+    .await
+    .unwrap();
+    for name in ["production", "upgrade"] {
+        assert_eq!(world.named(name, JobFilter::default()).await, [new.job.id], "{name}");
     }
 }
 

@@ -188,6 +188,17 @@ async fn lists_of_jobs_walk_along_an_index(filled: &Filled) {
             let by_name = JobFilter { created_by: Some(name.to_owned()), ..of_scope() };
             filled.check(Question::Jobs(by_name, pages()[0]), LOOKED_AT_MAX).await;
         }
+        for name in ["backup", "backup-300", "production", "nothing like it"] {
+            let named = || JobFilter { name: Some(name.to_owned()), ..of_scope() };
+            for page in pages() {
+                filled.check(Question::Jobs(named(), page), LOOKED_AT_MAX).await;
+            }
+            let of_backup = JobFilter { backup_id: Some(backup_id), ..named() };
+            filled.check(Question::Jobs(of_backup, pages()[0]), LOOKED_AT_MAX).await;
+            // What else is asked is compared with the jobs that have the name.
+            let ended = JobFilter { states: Some(vec![JobState::Successful]), ..named() };
+            filled.check(Question::Jobs(ended, pages()[0]), 4 * LOOKED_AT_MAX).await;
+        }
     }
 }
 
@@ -196,6 +207,12 @@ async fn the_audit_log_is_read_along_an_index(filled: &Filled) {
     let scopes = [None, Some(vec![filled.projects[0]]), Some(filled.projects.clone())];
     for project_ids in scopes {
         let of_scope = || AuditFilter { project_ids: project_ids.clone(), ..all() };
+        let two = |actor: Option<&str>, action: Option<&str>, result| AuditFilter {
+            actor_id: actor.map(str::to_owned),
+            action: action.map(str::to_owned),
+            result,
+            ..of_scope()
+        };
         for filter in [
             of_scope(),
             AuditFilter { actor_id: Some(String::from("key_3")), ..of_scope() },
@@ -203,6 +220,14 @@ async fn the_audit_log_is_read_along_an_index(filled: &Filled) {
             AuditFilter { action: Some(String::from("deleteBackup")), ..of_scope() },
             AuditFilter { target_id: Some(String::from("bkp_7")), ..of_scope() },
             AuditFilter { result: Some(AuditResult::Refused), ..of_scope() },
+            two(Some("key_7"), None, Some(AuditResult::Refused)),
+            two(Some("key_8"), None, Some(AuditResult::Refused)),
+            two(Some("key_0"), Some("createBackup"), None),
+            two(Some("key_1"), Some("createBackup"), None),
+            two(None, Some("updateBackup"), Some(AuditResult::Refused)),
+            two(None, Some("createBackup"), Some(AuditResult::Refused)),
+            two(Some("key_7"), Some("updateBackup"), Some(AuditResult::Refused)),
+            two(Some("key_7"), Some("updateBackup"), Some(AuditResult::Failed)),
             AuditFilter { from: Some(at(-50_000_000)), to: Some(at(-40_000_000)), ..of_scope() },
         ] {
             let middle = Some(AuditPosition { at: at(-59_700_000), sequence: 2_000 });

@@ -32,7 +32,7 @@ impl Explained {
     /// fault by itself: it counts the rows, and a few are sorted sooner than merged.
     #[must_use]
     pub fn faults(&self) -> Vec<&str> {
-        const MANY_ROWS: [&str; 4] = ["backups", "jobs", "job_events", "audit_log"];
+        const MANY_ROWS: [&str; 5] = ["backups", "jobs", "job_events", "job_names", "audit_log"];
         let is_scan = |step: &str, table: &str| {
             let whole = format!("SCAN {table}");
             let by_index = step.contains("INDEX");

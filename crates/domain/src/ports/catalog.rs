@@ -538,8 +538,10 @@ pub struct JobFilter {
     pub job_types: Option<Vec<JobType>>,
     /// Only asked for by this name.
     pub created_by: Option<String>,
-    /// Only with this text in the description; case matters.
-    pub description_contains: Option<String>,
+    /// Only of a cluster or about a backup with this name, or with this word in its name, without regard to case. Words
+    /// are what lies between spaces and `_`, `-`, `.`, `/` and `:`. The names are those at the time when the job was
+    /// asked for.
+    pub name: Option<String>,
     /// Only asked for at or after.
     pub created_from: Option<DateTime<Utc>>,
     /// Only asked for before.

@@ -154,6 +154,7 @@ fn jobs(world: &World, backup_id: BackupId, all: &mut Vec<Asked>) {
         ..JobFilter::default()
     };
     let (one, several) = (|| of(&world.projects[..1]), || of(&world.projects));
+    let text = |text: &str| Some(text.to_owned());
     let open = || Some(vec![JobState::Pending, JobState::InProgress, JobState::Canceling]);
     let middle = page_after(world.shape.jobs / 2, 30_000_000);
     let last = page_after(world.shape.jobs.min(80), 30_000_000);
@@ -201,13 +202,17 @@ fn jobs(world: &World, backup_id: BackupId, all: &mut Vec<Asked>) {
             first_page(),
         ),
         (
-            "jobs: text, many found",
-            JobFilter { description_contains: Some(String::from("number 1")), ..several() },
+            "jobs: a word of every backup's name",
+            JobFilter { name: text("backup"), ..several() },
             first_page(),
         ),
+        ("jobs: the same, middle page", JobFilter { name: text("backup"), ..several() }, middle),
+        ("jobs: a cluster's name", JobFilter { name: text("cluster0"), ..several() }, first_page()),
+        ("jobs: a backup's name", JobFilter { name: text("backup-4242"), ..several() }, first_page()),
+        ("jobs: a name that none has", JobFilter { name: text("nothing"), ..several() }, first_page()),
         (
-            "jobs: text, none found",
-            JobFilter { description_contains: Some(String::from("nothing")), ..several() },
+            "jobs: a cluster's name, failed",
+            JobFilter { name: text("cluster0"), states: Some(vec![JobState::Failed]), ..several() },
             first_page(),
         ),
         ("jobs: open, one project", JobFilter { states: open(), ..one() }, first_page()),
@@ -240,6 +245,24 @@ fn audit(world: &World, all: &mut Vec<Asked>) {
         (
             "audit: an action, one project",
             AuditFilter { action: Some(String::from("deleteBackup")), ..one() },
+            page,
+        ),
+        (
+            "audit: an action, refused",
+            AuditFilter {
+                action: Some(String::from("updateBackup")),
+                result: Some(AuditResult::Refused),
+                ..everything()
+            },
+            page,
+        ),
+        (
+            "audit: an action by a key (none), one project",
+            AuditFilter {
+                actor_id: Some(String::from("key_7")),
+                action: Some(String::from("createBackup")),
+                ..one()
+            },
             page,
         ),
         ("audit: a key", AuditFilter { actor_id: Some(String::from("key_7")), ..everything() }, page),

@@ -36,7 +36,8 @@ pub(crate) struct JobFilterInput {
     types: Option<Vec<JobType>>,
     /// Only asked for by this name, as jobs show it.
     created_by: Option<String>,
-    /// Only with this text in the description; case matters.
+    /// Only of a cluster or about a backup with this name, or with this word in its name; case does not matter. Words are
+    /// what lies between spaces and `_`, `-`, `.`, `/` and `:`.
     text: Option<String>,
     /// Only asked for at this time or later.
     created_from: Option<DateTime<Utc>>,
@@ -53,7 +54,7 @@ impl JobFilterInput {
             states: self.states.map(check_states).transpose()?,
             job_types: self.types.map(check_types).transpose()?,
             created_by: check_text("filter.createdBy", self.created_by)?,
-            description_contains: check_text("filter.text", self.text)?,
+            name: check_text("filter.text", self.text)?,
             created_from: self.created_from,
             created_before: self.created_before,
         })

@@ -1,0 +1,58 @@
+-- What the lists of jobs and of the audit log still looked for row by row: an index for each, as in the step before.
+
+-- The names under which a job is found: those that its cluster and its backup had at the time when it was asked for, as in
+-- its description, and every word of each. A trigger writes them, so that a job has them however it comes into the table.
+CREATE TABLE job_names (
+    id            TEXT    NOT NULL REFERENCES jobs (id),
+    -- In lower case.
+    name          TEXT    NOT NULL,
+    project_id    TEXT    NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    PRIMARY KEY (id, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX job_names_by_name ON job_names (project_id, name, created_at_us, id);
+
+-- The texts become an array of JSON, whose elements are the words. A word may come twice.
+CREATE VIEW names_of_jobs AS
+SELECT jobs.id AS id, words.value AS name, jobs.project_id AS project_id, jobs.created_at_us AS created_at_us
+FROM jobs
+JOIN clusters ON clusters.id = jobs.cluster_id
+LEFT JOIN backups ON backups.id = jobs.backup_id
+JOIN json_each(
+    '[' || json_quote(clusters.name_folded)
+    || COALESCE(',' || CASE WHEN backups.id IS NOT NULL THEN json_quote(backups.name_folded) END, '')
+    || ',' || replace(json_quote(
+        replace(replace(replace(replace(replace(clusters.name_folded || ' ' || COALESCE(backups.name_folded, ''),
+            '_', ' '), '-', ' '), '.', ' '), '/', ' '), ':', ' ')
+    ), ' ', '","')
+    || ']'
+) AS words
+WHERE words.value <> '';
+
+CREATE TRIGGER jobs_have_names AFTER INSERT ON jobs
+BEGIN
+    INSERT INTO job_names (id, name, project_id, created_at_us)
+    SELECT id, name, project_id, created_at_us FROM names_of_jobs WHERE id = NEW.id
+    ON CONFLICT DO NOTHING;
+END;
+
+INSERT INTO job_names (id, name, project_id, created_at_us)
+SELECT id, name, project_id, created_at_us FROM names_of_jobs WHERE TRUE
+ON CONFLICT DO NOTHING;
+
+-- The audit log by actor and action together, and each of them with every result. A missing result is spelled as no text,
+-- so that all results can be named: an index with the result serves lists of every result, too.
+DROP INDEX audit_log_by_actor;
+DROP INDEX audit_log_by_action;
+DROP INDEX audit_log_by_project_actor;
+DROP INDEX audit_log_by_project_action;
+CREATE INDEX audit_log_by_actor_result ON audit_log (actor_id, COALESCE(result, ''), at_us, sequence);
+CREATE INDEX audit_log_by_action_result ON audit_log (action, COALESCE(result, ''), at_us, sequence);
+CREATE INDEX audit_log_by_deed ON audit_log (actor_id, action, COALESCE(result, ''), at_us, sequence);
+CREATE INDEX audit_log_by_project_actor_result
+    ON audit_log (project_id, actor_id, COALESCE(result, ''), at_us, sequence);
+CREATE INDEX audit_log_by_project_action_result
+    ON audit_log (project_id, action, COALESCE(result, ''), at_us, sequence);
+CREATE INDEX audit_log_by_project_deed
+    ON audit_log (project_id, actor_id, action, COALESCE(result, ''), at_us, sequence);
