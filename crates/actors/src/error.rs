@@ -19,6 +19,12 @@ pub enum ServiceError {
         /// As it was named.
         id: String,
     },
+    /// The same, in words.
+    #[error("{message}")]
+    Missing {
+        /// What does not exist.
+        message: String,
+    },
     /// It collides with something that exists or runs.
     #[error("{message}")]
     Conflict {
@@ -33,11 +39,13 @@ pub enum ServiceError {
         /// Which limit, in words.
         message: String,
     },
-    /// Something that is needed cannot be reached now, or this server is shutting down.
+    /// Something that is needed cannot be reached or used now, or this server is shutting down.
     #[error("{message}")]
     Unavailable {
         /// What, in words.
         message: String,
+        /// Whether the same request may be accepted later without anybody changing anything.
+        retryable: bool,
     },
     /// A defect of Milvault, or data that is not as it must be.
     #[error("internal error: {0}")]
@@ -48,14 +56,14 @@ impl From<PortError> for ServiceError {
     fn from(error: PortError) -> Self {
         let message = error.to_string();
         match error.kind() {
-            PortErrorKind::NotFound => Self::NotFound { kind: "object", id: message },
+            PortErrorKind::NotFound => Self::Missing { message },
             PortErrorKind::InvalidInput => Self::InvalidInput(InvalidInput::new("input", message)),
             PortErrorKind::Conflict => Self::Conflict { message, job_id: None },
             PortErrorKind::Unavailable
             | PortErrorKind::Changed
             | PortErrorKind::PermissionDenied
             | PortErrorKind::StorageFull
-            | PortErrorKind::ReadOnly => Self::Unavailable { message },
+            | PortErrorKind::ReadOnly => Self::Unavailable { message, retryable: error.is_retryable() },
             PortErrorKind::Corrupt
             | PortErrorKind::Unsupported
             | PortErrorKind::Canceled
@@ -74,4 +82,26 @@ pub enum StartError {
     /// The catalog did not tell which jobs were left open.
     #[error("cannot take up the open jobs: {0}")]
     Catalog(#[from] PortError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_by_itself_may_be_tried_again() {
+        for (kind, expected) in [
+            (PortErrorKind::Unavailable, true),
+            (PortErrorKind::Changed, true),
+            (PortErrorKind::PermissionDenied, false),
+            (PortErrorKind::StorageFull, false),
+            (PortErrorKind::ReadOnly, false),
+        ] {
+            let error = ServiceError::from(PortError::new(kind, "x"));
+            let told = matches!(error, ServiceError::Unavailable { retryable, .. } if retryable == expected);
+            assert!(told, "{kind:?}: {error:?}");
+        }
+        let missing = ServiceError::from(PortError::new(PortErrorKind::NotFound, "job 7 does not exist"));
+        assert_eq!(missing.to_string(), "job 7 does not exist");
+    }
 }

@@ -143,7 +143,7 @@ fn not_found(kind: &'static str, id: &impl ToString) -> ServiceError {
 }
 
 fn unavailable(message: &str) -> ServiceError {
-    ServiceError::Unavailable { message: message.to_owned() }
+    ServiceError::Unavailable { message: message.to_owned(), retryable: true }
 }
 
 /// What a caller is told when an actor did not take a job.

@@ -17,8 +17,10 @@ use milvault_domain::ports::{
     AuditCatalog, AuditFilter, AuditPage, AuditPosition, Page, PortError, PortErrorKind, PortResult,
 };
 
-/// Longest text of an entry other than the actor's name, in characters.
+/// Longest text of an entry other than the actor's name and the values of inputs, in characters.
 const TEXT_CHARS_MAX: usize = 128;
+/// Longest value of an input: a reason, or the roles that were given.
+const VALUE_CHARS_MAX: usize = 1_024;
 
 #[async_trait]
 impl AuditCatalog for SqlCatalog {
@@ -107,7 +109,11 @@ fn shortened(record: &AuditRecord) -> AuditRecord {
             .target
             .as_ref()
             .map(|target| AuditTarget { kind: short(&target.kind), id: short(&target.id) }),
-        inputs: record.inputs.iter().map(|(name, value)| (short(name), short(value))).collect(),
+        inputs: record
+            .inputs
+            .iter()
+            .map(|(name, value)| (short(name), bounded(value, VALUE_CHARS_MAX)))
+            .collect(),
         code: record.code.as_ref().map(short),
         remote_address: record.remote_address.as_ref().map(short),
         request_id: record.request_id.as_ref().map(short),

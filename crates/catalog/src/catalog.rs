@@ -11,6 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::access::ApiKey;
+use milvault_domain::audit::{AuditRecord, AuditTarget};
 use milvault_domain::backup::{Backup, BackupFacts, BackupStatus};
 use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
@@ -26,6 +27,7 @@ use milvault_domain::ports::{
 use milvault_domain::progress::Progress;
 use milvault_domain::repository::Repository;
 use milvault_domain::restore::{CompareReport, Restore, RestorePlan, RestoredCollection};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The catalog on either database.
@@ -129,6 +131,12 @@ impl Catalog for SqlCatalog {
     async fn insert_api_key(&self, key: &ApiKey) -> PortResult<()> {
         let mut transaction = self.begin().await?;
         tenancy::insert_key(&mut *transaction, key).await?;
+        let made = AuditRecord {
+            target: Some(AuditTarget { kind: String::from("apiKey"), id: key.id.to_string() }),
+            inputs: BTreeMap::from([(String::from("name"), key.name.clone())]),
+            ..AuditRecord::by_system(key.created_at, key.organization_id, "makeOwnerKey")
+        };
+        audit::append(&mut *transaction, self.database.dialect(), &made).await?;
         transaction.commit().await
     }
 

@@ -184,6 +184,6 @@ async fn check_room(
     }
     Err(PortError::new(
         PortErrorKind::Conflict,
-        format!("the organization has all the {limit} {what} it may have"),
+        format!("there are {limit} {what} already, which is the most that may be"),
     ))
 }

@@ -63,17 +63,16 @@ async fn prune(
     Ok(pruned)
 }
 
-/// A type that is not named here is never removed. The CASE keeps SQLite from searching by type, which would not give
-/// the order.
+/// A type that is not named here is never removed: a restore can be resumed and undone however old it is, and what was
+/// undone of it stands with the restore. The making of a backup goes once the backup is deleted or has failed. The CASE
+/// keeps SQLite from searching by type, which would not give the order.
 pub(crate) fn select(ended_before: DateTime<Utc>, limit: u32) -> Statement {
     Statement::new("SELECT id, cluster_id FROM jobs WHERE ended_at_us IS NOT NULL AND ended_at_us < ")
         .bind(ended_before.timestamp_micros())
         .push(
-            " AND CASE job_type WHEN 'VERIFY' THEN TRUE WHEN 'COMPARE' THEN TRUE WHEN 'DRILL' THEN TRUE \
-             WHEN 'BACKUP' THEN EXISTS \
-             (SELECT 1 FROM backups WHERE backups.id = jobs.backup_id AND backups.status = 'DELETED') \
-             WHEN 'COPY' THEN EXISTS \
-             (SELECT 1 FROM backups WHERE backups.id = jobs.backup_id AND backups.status = 'DELETED') \
+            " AND CASE WHEN job_type IN ('VERIFY', 'COMPARE', 'DRILL', 'UNDO', 'DELETE', 'SWEEP') THEN TRUE \
+             WHEN job_type IN ('BACKUP', 'COPY', 'ADOPT') THEN EXISTS \
+             (SELECT 1 FROM backups WHERE backups.id = jobs.backup_id AND backups.status IN ('DELETED', 'FAILED')) \
              ELSE FALSE END",
         )
         .push(" ORDER BY ended_at_us, id LIMIT ")

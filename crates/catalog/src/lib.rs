@@ -50,6 +50,7 @@ mod sign_in;
 mod sqlite;
 mod tables;
 mod tenancy;
+mod usage;
 mod webhooks;
 
 pub use rotation::{SealedCatalog, SealedValues, refuse_while_in_use};

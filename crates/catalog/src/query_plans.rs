@@ -6,6 +6,7 @@ use crate::sqlite::SqliteDatabase;
 use crate::{
     audit, backups, checks, clusters, comparisons, completion, copies, idempotency, job_pruning, jobs,
     leases, lifecycle, names, postgres, requests, restore_completion, restores, schedules, sqlite, tenancy,
+    usage,
 };
 use chrono::{DateTime, Utc};
 use milvault_domain::audit::{AuditResult, AuditTarget};
@@ -362,6 +363,8 @@ async fn the_audit_log_and_old_jobs_are_answered_from_an_index() {
     let plan = plan(&database, audit::select_last()).await;
     assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     check(&database, "old jobs", job_pruning::select(NOW, 5)).await;
+    let plan = self::plan(&database, usage::select(PROJECT)).await;
+    assert!(plan.contains("USING COVERING INDEX backups_usage"), "{plan}");
 }
 
 #[tokio::test]

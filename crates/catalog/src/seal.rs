@@ -3,7 +3,8 @@
 //!
 //! Stored form: `v1:<key id>:<hex of nonce and ciphertext>`.
 //!
-//! A key file holds one key, or several lines while keys are changed: the first seals, the others only unseal.
+//! A key file holds one key, or several lines while keys are changed: the first seals, the others only unseal. Keys that
+//! come from elsewhere are written with commas in between.
 
 mod key_file;
 
@@ -13,7 +14,7 @@ use crate::error::corrupt;
 use crate::model::{from_json, to_json};
 use aes_gcm::aead::{Aead, KeyInit, Nonce, Payload};
 use aes_gcm::{Aes256Gcm, Key};
-use key_file::{create_key, read_keys};
+use key_file::{KEYS_MAX, KeyBytes, create_key, read_keys};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,6 +86,27 @@ impl Sealer {
         let missing =
             || PortError::new(PortErrorKind::NotFound, format!("there is no key file {}", path.display()));
         Self::with_keys(read_keys(path)?.ok_or_else(missing)?, format!("key file {}", path.display()))
+    }
+
+    /// Takes keys that come from elsewhere, named by `origin` in messages: 64 hexadecimal digits each, with commas in
+    /// between. The first seals, the others only unseal.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is no such text. Nothing of it is repeated.
+    pub fn from_hex(text: &str, origin: &str) -> PortResult<Self> {
+        let no_keys = || {
+            let message = format!(
+                "{origin} does not hold 1 to {KEYS_MAX} keys of 64 hexadecimal digits, separated by commas"
+            );
+            PortError::new(PortErrorKind::InvalidInput, message)
+        };
+        let mut keys = Vec::new();
+        for digits in text.split(',').map(str::trim) {
+            let mut key: KeyBytes = Zeroizing::new([0; KEY_BYTES]);
+            hex::decode_to_slice(digits, &mut *key).map_err(|_| no_keys())?;
+            keys.push(key);
+        }
+        if KEYS_MAX < keys.len() { Err(no_keys()) } else { Self::with_keys(keys, origin.to_owned()) }
     }
 
     /// Takes a key that comes from elsewhere.
@@ -251,7 +273,7 @@ impl Sealer {
         let key_id = hex::encode(key_id);
         let missing = || {
             let message = format!(
-                "the backup of the catalog is sealed with key {key_id}, but {} holds key {}; put that key back, or in a line of its own behind the current one",
+                "the backup of the catalog is sealed with key {key_id}, but {} holds key {}; put that key back, or behind the current one",
                 self.origin, self.current.id
             );
             PortError::new(PortErrorKind::PermissionDenied, message)
@@ -338,6 +360,24 @@ mod tests {
     fn debug_shows_no_key() {
         let text = format!("{:?}", Sealer::from_key_bytes([0xab; 32]));
         assert!(!text.contains("abab") && !text.contains("171"), "{text}");
+    }
+
+    #[test]
+    fn keys_are_read_from_a_text_of_which_no_error_repeats_anything() {
+        let (new, old) = ("ab".repeat(KEY_BYTES), "07".repeat(KEY_BYTES));
+        let sealed = Sealer::from_key_bytes([7; KEY_BYTES]).seal(PLACE, "hunter2").unwrap();
+        let both = Sealer::from_hex(&format!("{new}, {old}"), "catalog.master_key").unwrap();
+        assert_eq!(both.unseal(PLACE, &sealed).unwrap().as_str(), "hunter2");
+        assert!(!both.is_current(&sealed) && both.is_current(&both.reseal(PLACE, &sealed).unwrap()));
+        let alone = Sealer::from_hex(&new, "catalog.master_key").unwrap();
+        let error = alone.unseal(PLACE, &sealed).unwrap_err();
+        assert!(error.to_string().contains("catalog.master_key holds key"), "{error}");
+        let many = vec![new.as_str(); KEYS_MAX + 1].join(",");
+        for text in ["", &new[1..], &format!("{new},"), &format!("{new};{old}"), &many] {
+            let error = Sealer::from_hex(text, "it").unwrap_err();
+            assert_eq!(error.kind(), PortErrorKind::InvalidInput, "{text}");
+            assert!(!error.to_string().contains("abab"), "{error}");
+        }
     }
 
     #[cfg(unix)]

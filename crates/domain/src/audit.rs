@@ -111,7 +111,8 @@ pub struct AuditRecord {
     pub action: String,
     /// To what, when that is known.
     pub target: Option<AuditTarget>,
-    /// The ids and names of the request: only those of fixed fields, never anything else of it.
+    /// Ids, names and changed values of the request, and in an outcome what the request made or found out: only of fields
+    /// that are known to hold no secret.
     pub inputs: BTreeMap<String, String>,
     /// How it went; `None` for an intent.
     pub result: Option<AuditResult>,

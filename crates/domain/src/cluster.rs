@@ -1,7 +1,7 @@
 //! A registered Milvus cluster.
 
 use crate::backup::Backup;
-use crate::error::{InvalidInput, check_name};
+use crate::error::{InvalidInput, check_length, check_name};
 use crate::ids::{ClusterId, ProjectId, RepositoryId};
 use crate::secret::Secret;
 use crate::storage::{LocalStorage, StorageConfig};
@@ -128,7 +128,24 @@ impl Cluster {
 }
 
 impl MilvusEndpoint {
+    /// Longest address, in bytes.
+    const URI_BYTES_MAX: usize = 2_048;
+    /// Longest user name, in bytes.
+    const USER_BYTES_MAX: usize = 255;
+    /// Longest name in a certificate, in bytes: that of a host.
+    const SERVER_NAME_BYTES_MAX: usize = 253;
+
     fn validate(&self) -> Result<(), InvalidInput> {
+        check_length("uri", &self.uri, Self::URI_BYTES_MAX)?;
+        if let MilvusAuth::Password { user, .. } = &self.auth {
+            check_length("user", user, Self::USER_BYTES_MAX)?;
+        }
+        if let Some(ca_pem) = &self.ca_pem {
+            check_length("caPem", ca_pem, StorageConfig::CA_PEM_BYTES_MAX)?;
+        }
+        if let Some(server_name) = &self.server_name {
+            check_length("serverName", server_name, Self::SERVER_NAME_BYTES_MAX)?;
+        }
         let host = self.uri.strip_prefix("http://").or_else(|| self.uri.strip_prefix("https://"));
         match host {
             Some(host) if !host.is_empty() && !host.contains('@') => Ok(()),

@@ -26,6 +26,17 @@ pub const NAME_CHARS_MAX: usize = 64;
 /// Longest description, in characters.
 pub const DESCRIPTION_CHARS_MAX: usize = 1024;
 
+/// A text is no longer than anything that works.
+///
+/// # Errors
+/// Names the field and the limit.
+pub(crate) fn check_length(field: &'static str, text: &str, bytes_max: usize) -> Result<(), InvalidInput> {
+    if text.len() <= bytes_max {
+        return Ok(());
+    }
+    Err(InvalidInput::new(field, format!("must have at most {bytes_max} bytes, got {}", text.len())))
+}
+
 /// Names are 1 to 64 characters, no control characters, no white space at the ends: they go into file names of
 /// reports, logs and terminals.
 ///

@@ -3,6 +3,7 @@
 use crate::access::{Assignment, CustomRole};
 use crate::error::{InvalidInput, check_name};
 use crate::ids::{ApiKeyId, OrganizationId, ProjectId, UserId};
+use crate::recovery::REBUILD;
 use chrono::{DateTime, Utc};
 
 /// Most projects of an organization.
@@ -11,8 +12,12 @@ pub const PROJECTS_MAX: usize = 100;
 pub const USERS_MAX: usize = 1_000;
 /// Most custom roles of an organization.
 pub const CUSTOM_ROLES_MAX: usize = 100;
-/// Most keys of an organization that are not revoked.
+/// Most keys of an organization that are neither revoked nor over.
 pub const LIVE_KEYS_MAX: usize = 1_000;
+/// Most personal keys of a user that are neither revoked nor over.
+pub const PERSONAL_KEYS_MAX: usize = 20;
+/// What stands in `createdBy` and in the audit log for the server itself. Nobody else may be called so.
+const RESERVED_NAMES: [&str; 6] = ["anonymous", REBUILD, "retention", "schedule", "sweep", "system"];
 /// Longest e-mail address, in bytes.
 const EMAIL_BYTES_MAX: usize = 254;
 
@@ -54,7 +59,7 @@ impl User {
     /// # Errors
     /// Names the field and the rule.
     pub fn validate(&self) -> Result<(), InvalidInput> {
-        check_name("name", &self.name)?;
+        check_actor_name(&self.name)?;
         let well_formed = self
             .email
             .split_once('@')
@@ -132,7 +137,7 @@ impl KeyRecord {
     /// # Errors
     /// Names the field and the rule.
     pub fn validate(&self) -> Result<(), InvalidInput> {
-        check_name("name", &self.name)?;
+        check_actor_name(&self.name)?;
         if self.expires_at.is_some_and(|end| end <= self.created_at) {
             return Err(InvalidInput::new("expiresAt", "must be in the future"));
         }
@@ -144,6 +149,21 @@ impl KeyRecord {
             "a service key needs at least one role; a personal key carries the roles of its user and takes none",
         ))
     }
+}
+
+/// A name that stands in `createdBy`: like every name, and none of the server's own.
+fn check_actor_name(name: &str) -> Result<(), InvalidInput> {
+    check_name("name", name)?;
+    if is_reserved_name(name) {
+        let rule = format!("must not be one of those of the server itself: {}", RESERVED_NAMES.join(", "));
+        return Err(InvalidInput::new("name", rule));
+    }
+    Ok(())
+}
+
+/// Whether the server calls itself so.
+pub(crate) fn is_reserved_name(name: &str) -> bool {
+    RESERVED_NAMES.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
 }
 
 /// Each role of a list is possible where it stands, and stands there once.
@@ -179,6 +199,7 @@ pub fn check_custom_role(role: &CustomRole) -> Result<(), InvalidInput> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::access::{AssignedRole, Role};
     use uuid::Uuid;
@@ -193,6 +214,16 @@ mod tests {
             created_at: DateTime::UNIX_EPOCH,
             assignments: Vec::new(),
         }
+    }
+
+    #[test]
+    fn nobody_is_called_like_the_server() {
+        for name in ["schedule", "Retention", "SYSTEM", "catalog rebuild"] {
+            let error = User { name: name.to_owned(), ..user("ada@example.com") }.validate().unwrap_err();
+            assert_eq!(error.field, "name", "{name}");
+        }
+        let scheduler = User { name: String::from("scheduler"), ..user("ada@example.com") };
+        assert_eq!(scheduler.validate(), Ok(()));
     }
 
     #[test]

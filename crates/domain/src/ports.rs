@@ -18,6 +18,7 @@ mod schedules;
 mod sign_in;
 mod stores;
 mod target;
+mod usage;
 mod webhooks;
 
 pub use audit::{AuditCatalog, AuditFilter, AuditPage, AuditPosition};
@@ -54,6 +55,7 @@ pub use target::{
     Inventory, MilvusTarget, NewCollection,
 };
 
+pub use usage::{ProjectUsage, UsageCatalog};
 pub use webhooks::{
     Attempted, ClaimedDelivery, EndingHold, RecordOutcome, WatchedSchedule, WebhookCatalog, WebhookMessage,
     WebhookSender,

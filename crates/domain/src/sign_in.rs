@@ -6,6 +6,7 @@ pub use policy::{Admission, Invited, Provisioning, SignInPolicy, SignInRefusal};
 
 use crate::access::{KeyUser, RoleGrant};
 use crate::error::{InvalidInput, NAME_CHARS_MAX, is_invisible};
+use crate::identity::is_reserved_name;
 use crate::ids::{OrganizationId, SessionId, UserId};
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -68,7 +69,7 @@ impl ProvenIdentity {
         [self.name.as_deref().unwrap_or_default(), local_part]
             .into_iter()
             .map(as_name)
-            .find(|name| !name.is_empty())
+            .find(|name| !name.is_empty() && !is_reserved_name(name))
             .unwrap_or_else(|| String::from("user"))
     }
 }

@@ -1,5 +1,6 @@
 //! Where files lie: a cluster's binlogs, or a backup repository.
 
+use crate::error::{InvalidInput, check_length};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,54 @@ pub struct AzureStorage {
 }
 
 impl StorageConfig {
+    /// Longest set of certificates, in bytes.
+    pub(crate) const CA_PEM_BYTES_MAX: usize = 64 * 1024;
+    /// Longest name of a bucket, container, account, region or key, in bytes.
+    const NAME_BYTES_MAX: usize = 255;
+    /// Longest path or prefix, in bytes: keys of objects have at most 1,024.
+    const PATH_BYTES_MAX: usize = 1_024;
+    /// Longest address, in bytes.
+    const ENDPOINT_BYTES_MAX: usize = 2_048;
+
+    /// Nothing of it is longer than anything that works.
+    ///
+    /// # Errors
+    /// Names the field and the rule.
+    pub fn check_lengths(&self) -> Result<(), InvalidInput> {
+        let (name, path, endpoint) = (Self::NAME_BYTES_MAX, Self::PATH_BYTES_MAX, Self::ENDPOINT_BYTES_MAX);
+        match self {
+            Self::Local(local) => check_length("storage.local.path", &local.path, path),
+            Self::S3(s3) => {
+                check_length("storage.s3.bucket", &s3.bucket, name)?;
+                check_length("storage.s3.prefix", &s3.prefix, path)?;
+                check_length("storage.s3.endpoint", s3.endpoint.as_deref().unwrap_or_default(), endpoint)?;
+                check_length("storage.s3.region", s3.region.as_deref().unwrap_or_default(), name)?;
+                let ca_pem = s3.ca_pem.as_deref().unwrap_or_default();
+                check_length("storage.s3.caPem", ca_pem, Self::CA_PEM_BYTES_MAX)?;
+                match &s3.credentials {
+                    S3Credentials::Static { access_key_id, .. } => {
+                        check_length("storage.s3.accessKeyId", access_key_id, name)
+                    }
+                    S3Credentials::DefaultChain => Ok(()),
+                }
+            }
+            Self::Gcs(gcs) => {
+                check_length("storage.gcs.bucket", &gcs.bucket, name)?;
+                check_length("storage.gcs.prefix", &gcs.prefix, path)
+            }
+            Self::Azure(azure) => {
+                check_length("storage.azure.account", &azure.account, name)?;
+                check_length("storage.azure.container", &azure.container, name)?;
+                check_length("storage.azure.prefix", &azure.prefix, path)?;
+                check_length(
+                    "storage.azure.endpoint",
+                    azure.endpoint.as_deref().unwrap_or_default(),
+                    endpoint,
+                )
+            }
+        }
+    }
+
     /// Short form for people and logs, without credentials: `s3://bucket/prefix`, `file:///path`.
     #[must_use]
     pub fn display_url(&self) -> String {
@@ -130,5 +179,27 @@ fn join_url(scheme: &str, container: &str, prefix: &str) -> String {
         format!("{scheme}://{container}")
     } else {
         format!("{scheme}://{container}/{prefix}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_longer_than_anything_that_works_is_refused_by_name() {
+        let local = |length| StorageConfig::Local(LocalStorage { path: "x".repeat(length) });
+        assert_eq!(local(1_024).check_lengths(), Ok(()));
+        let error = local(1_025).check_lengths().unwrap_err();
+        assert_eq!(error.field, "storage.local.path");
+        let azure = StorageConfig::Azure(AzureStorage {
+            account: String::from("a"),
+            container: "x".repeat(256),
+            prefix: String::new(),
+            access_key: None,
+            endpoint: None,
+        });
+        assert_eq!(azure.check_lengths().unwrap_err().field, "storage.azure.container");
     }
 }

@@ -63,7 +63,7 @@ impl AuditTrail {
             let message = String::from(
                 "the audit log cannot be written, so nothing was done; ask the operator to look into the server's log",
             );
-            GatewayError::Unavailable { message }
+            GatewayError::Unavailable { message, retryable: error.is_retryable() }
         })
     }
 

@@ -97,9 +97,14 @@ impl Caller {
             .any(|known| known.id == project_id)
     }
 
+    /// All projects of his organization, by name, whether he sees them or not.
+    pub(crate) fn all_projects(&self) -> Vec<Project> {
+        self.projects.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The projects that the caller sees, by name.
     pub(crate) fn visible_projects(&self) -> Vec<Project> {
-        let mut seen = self.projects.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut seen = self.all_projects();
         seen.retain(|project| self.sees(project.id));
         seen
     }

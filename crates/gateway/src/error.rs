@@ -22,15 +22,18 @@ pub(crate) enum GatewayError {
     /// It does not exist, or the caller may not know that it does.
     #[error("there is no {kind} `{id}`")]
     NotFound { kind: &'static str, id: String },
+    /// The same, of something that has no id of its own.
+    #[error("{message}")]
+    Missing { message: String },
     /// It collides with something that exists or runs.
     #[error("{message}")]
     Conflict { message: String, job_id: Option<JobId> },
     /// A limit is reached for the moment.
     #[error("{message}")]
     Busy { message: String },
-    /// Something that is needed does not answer; it may later.
+    /// Something that is needed does not answer, or cannot be used as it is. `retryable` when it may later by itself.
     #[error("{message}")]
-    Unavailable { message: String },
+    Unavailable { message: String, retryable: bool },
     /// A defect.
     #[error("internal error; the server's log explains it under the request id")]
     Internal { cause: Arc<dyn Error + Send + Sync> },
@@ -56,6 +59,11 @@ impl GatewayError {
         Self::NotFound { kind, id: id.to_string() }
     }
 
+    /// Something that does not answer now, and may later.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable { message: message.into(), retryable: true }
+    }
+
     /// A defect described in words.
     pub(crate) fn internal(description: &'static str) -> Self {
         Self::Internal { cause: Arc::from(Box::<dyn Error + Send + Sync>::from(description)) }
@@ -67,7 +75,7 @@ impl GatewayError {
             Self::BadUserInput { .. } => "BAD_USER_INPUT",
             Self::Unauthenticated { .. } => "UNAUTHENTICATED",
             Self::Forbidden { .. } => "FORBIDDEN",
-            Self::NotFound { .. } => "NOT_FOUND",
+            Self::NotFound { .. } | Self::Missing { .. } => "NOT_FOUND",
             Self::Conflict { .. } => "CONFLICT",
             Self::Busy { .. } => "BUSY",
             Self::Unavailable { .. } => "UNAVAILABLE",
@@ -77,7 +85,7 @@ impl GatewayError {
 
     /// Whether the same request may succeed later without anybody changing anything.
     pub(crate) const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable { .. })
+        matches!(self, Self::Busy { .. } | Self::Unavailable { retryable: true, .. })
     }
 
     /// The input field it is about.
@@ -120,7 +128,7 @@ impl From<Arc<PortError>> for GatewayError {
     fn from(error: Arc<PortError>) -> Self {
         if error.kind() == PortErrorKind::Unavailable {
             tracing::warn!(%error, "catalog does not answer");
-            Self::Unavailable { message: String::from("the catalog does not answer; try again later") }
+            Self::unavailable("the catalog does not answer; try again later")
         } else {
             Self::Internal { cause: error }
         }
@@ -134,7 +142,8 @@ impl From<ServiceError> for GatewayError {
             ServiceError::NotFound { kind, id } => Self::NotFound { kind, id },
             ServiceError::Conflict { message, job_id } => Self::Conflict { message, job_id },
             ServiceError::Busy { message } => Self::Busy { message },
-            ServiceError::Unavailable { message } => Self::Unavailable { message },
+            ServiceError::Missing { message } => Self::Missing { message },
+            ServiceError::Unavailable { message, retryable } => Self::Unavailable { message, retryable },
             other => Self::Internal { cause: Arc::new(other) },
         }
     }

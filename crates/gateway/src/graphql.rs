@@ -3,6 +3,9 @@
 mod access;
 mod audited;
 mod backend;
+mod cost;
+#[cfg(test)]
+mod documents;
 mod executor;
 mod model;
 mod mutation;
@@ -11,6 +14,7 @@ mod query;
 mod scalar;
 mod subscription;
 
+pub(crate) use audited::AuditNotes;
 pub(crate) use backend::Backend;
 pub(crate) use executor::{GraphExecutor, complete_errors, error_response};
 pub(crate) use query::audit::readable as readable_audit;
@@ -20,6 +24,7 @@ use crate::limits::GatewayLimits;
 use async_graphql::{MergedObject, MergedSubscription, SDLExportOptions, Schema, SchemaBuilder};
 use audited::AuditMutations;
 use chrono::{DateTime, Utc};
+use cost::CostLimit;
 use std::sync::Arc;
 
 /// Queries. They read the catalog only, but for `planRestore` and `foreignBackups`, which say so.
@@ -41,6 +46,7 @@ pub(crate) struct Query(
     query::schedules::ScheduleQuery,
     query::webhooks::WebhookQuery,
     query::sign_in::SignInQuery,
+    query::usage::UsageQuery,
 );
 
 /// Mutations. Each has one input and one payload.
@@ -76,7 +82,7 @@ pub(crate) fn schema(backend: Arc<Backend>, trail: Arc<AuditTrail>, limits: &Gat
         .data(backend)
         .extension(AuditMutations(trail))
         .limit_depth(limits.depth_max)
-        .limit_complexity(limits.complexity_max)
+        .extension(CostLimit(limits.complexity_max))
         .limit_directives(limits.directives_max)
         .finish()
 }

@@ -29,7 +29,7 @@ use milvault_actors::Service;
 use milvault_domain::ids::OrganizationId;
 use milvault_domain::ports::{Catalog, Clock};
 use milvault_domain::sign_in::SessionRules;
-use sockets::Sockets;
+use sockets::{SocketLimits, Sockets};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tower_http::cors::CorsLayer;
@@ -78,7 +78,11 @@ pub(crate) fn router(state: GatewayState) -> Router {
         organization_id: state.organization_id,
         sign_in: state.sign_in,
         exports: Arc::new(Semaphore::new(limits.audit_exports_max)),
-        sockets: Sockets::new(limits.sockets_max, limits.sockets_per_key_max),
+        sockets: Sockets::new(&SocketLimits {
+            unknown_max: limits.sockets_unknown_max,
+            total_max: limits.sockets_max,
+            per_key_max: limits.sockets_per_key_max,
+        }),
         request_ids: RequestIds::new(state.clock.now()),
         key_uses: Arc::new(KeyUses::new(Arc::clone(&state.catalog), limits.key_use_delay)),
         catalog: state.catalog,

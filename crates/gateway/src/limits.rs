@@ -27,6 +27,8 @@ pub struct GatewayLimits {
     pub aliases_per_field_max: usize,
     /// Fields of an operation's root. Subscriptions have one.
     pub root_fields_max: usize,
+    /// Fields of a mutation's root, which are carried out one after the other.
+    pub mutations_max: usize,
     /// Directives of an operation.
     pub directives_max: usize,
     /// Levels of fields. The introspection query of `GraphiQL` needs 13.
@@ -39,7 +41,9 @@ pub struct GatewayLimits {
     pub subscriptions_per_socket_max: usize,
     /// WebSocket connections of one API key.
     pub sockets_per_key_max: usize,
-    /// WebSocket connections of all callers.
+    /// WebSocket connections of callers who have not proven who they are.
+    pub sockets_unknown_max: usize,
+    /// WebSocket connections of all callers who have.
     pub sockets_max: usize,
     /// Time from the opening of a WebSocket to a `connection_init` with a valid key.
     pub init_timeout: Duration,
@@ -66,14 +70,16 @@ impl Default for GatewayLimits {
             fields_max: 2_000,
             aliases_per_field_max: 15,
             root_fields_max: 50,
+            mutations_max: 10,
             directives_max: 50,
             depth_max: 15,
-            complexity_max: 200_000,
+            complexity_max: 1_000_000,
             request_timeout: Duration::from_secs(30),
             subscriptions_per_socket_max: 20,
             sockets_per_key_max: 100,
+            sockets_unknown_max: 100,
             sockets_max: 1_000,
-            init_timeout: Duration::from_secs(10),
+            init_timeout: Duration::from_secs(3),
             ping_interval: Duration::from_secs(15),
             send_timeout: Duration::from_secs(30),
             key_check_interval: Duration::from_secs(5),

@@ -105,10 +105,11 @@ pub(crate) struct RestoreArguments {
 /// What to do with the key that seals secrets.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretsCommand {
-    /// Count the sealed values by key; exit code 1 when one cannot be read with the keys of the file.
+    /// Count the sealed values by key; exit code 1 when one cannot be read with the keys that are there.
     Check(SettingArguments),
-    /// Make a new key, seal everything anew with it, and put the former key into a file of its own. May be repeated
-    /// after it was cut off.
+    /// Make a new key, seal everything anew with it, and put the former key into a file of its own. Keys that are given
+    /// by `catalog.master_key` are yours to change: then everything is sealed anew with the first of them. May be
+    /// repeated after it was cut off.
     Rotate(SettingArguments),
 }
 

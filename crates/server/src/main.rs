@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod connections;
+mod master_key;
 mod owner_key;
 mod places;
 mod recovery;

@@ -68,8 +68,8 @@ pub(crate) async fn restore(configuration: Configuration, arguments: RestoreArgu
     telemetry::start_log(configuration.log.format, &configuration.log.filter)?;
     let repositories = places(&configuration, &arguments.repositories)?;
     let system = System::new(&configuration);
-    let CatalogPlace { url, key_file } = catalog_place(&configuration)?;
-    let sealer = Sealer::load(&key_file).context("the master key of the lost catalog is needed")?;
+    let CatalogPlace { url, master_key } = catalog_place(&configuration)?;
+    let sealer = master_key.load().context("the master key of the lost catalog is needed")?;
     let stores = system
         .deps(milvault_catalog::open("sqlite::memory:", Sealer::from_key_bytes(rand::random())).await?)
         .stores;

@@ -2,6 +2,7 @@
 
 use crate::config::{Configuration, WebhookSettings};
 use crate::connections;
+use crate::master_key::MasterKey;
 use crate::owner_key::{KeyOutput, Occasion, ensure_owner};
 use crate::residence::Residence;
 use crate::runtime::{SystemClock, SystemIds};
@@ -12,7 +13,6 @@ use crate::telemetry;
 use crate::webhooks::HttpSender;
 use anyhow::Context;
 use milvault_actors::{CatalogBackupSettings, Deps, Runtime, Service, Settings};
-use milvault_catalog::Sealer;
 use milvault_domain::ids::ServerId;
 use milvault_domain::ports::{Catalog, Clock, IdSource, SecretSource, Tenancy};
 use milvault_domain::secret::SecretValue;
@@ -163,7 +163,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<BoundListener> {
 /// Where the catalog is, and its key.
 pub(crate) struct CatalogPlace {
     pub(crate) url: SecretValue,
-    pub(crate) key_file: PathBuf,
+    pub(crate) master_key: MasterKey,
 }
 
 /// Finds out where the catalog is, and makes the data directory when it is missing.
@@ -172,11 +172,10 @@ pub(crate) struct CatalogPlace {
 /// The data directory cannot be used.
 pub(crate) fn catalog_place(configuration: &Configuration) -> anyhow::Result<CatalogPlace> {
     let data_dir = prepare_data_dir(&configuration.server.data_dir)?;
-    let key_file =
-        configuration.catalog.master_key_file.clone().unwrap_or_else(|| data_dir.join("master.key"));
+    let master_key = MasterKey::configured(configuration, &data_dir);
     let default_url = || SecretValue::new(format!("sqlite://{}", data_dir.join("catalog.db").display()));
     let url = configuration.catalog.url.clone().unwrap_or_else(default_url);
-    Ok(CatalogPlace { url, key_file })
+    Ok(CatalogPlace { url, master_key })
 }
 
 /// Opens the catalog that the configuration names.
@@ -184,8 +183,8 @@ pub(crate) fn catalog_place(configuration: &Configuration) -> anyhow::Result<Cat
 /// # Errors
 /// The master key or the database cannot be used.
 pub(crate) async fn open_catalog(configuration: &Configuration) -> anyhow::Result<Arc<dyn Catalog>> {
-    let CatalogPlace { url, key_file } = catalog_place(configuration)?;
-    let sealer = Sealer::load_or_create(&key_file).context("cannot use the master key")?;
+    let CatalogPlace { url, master_key } = catalog_place(configuration)?;
+    let sealer = master_key.load_or_create().context("cannot use the master key")?;
     milvault_catalog::open(url.expose(), sealer).await.context("cannot open the catalog")
 }
 

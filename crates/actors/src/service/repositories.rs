@@ -74,7 +74,9 @@ pub(super) fn unusable(error: &PortError) -> ServiceError {
     let message = error.to_string();
     match error.kind() {
         PortErrorKind::Conflict => ServiceError::Conflict { message, job_id: None },
-        PortErrorKind::Unavailable | PortErrorKind::Changed => ServiceError::Unavailable { message },
+        PortErrorKind::Unavailable | PortErrorKind::Changed => {
+            ServiceError::Unavailable { message, retryable: true }
+        }
         PortErrorKind::NotFound
         | PortErrorKind::PermissionDenied
         | PortErrorKind::InvalidInput

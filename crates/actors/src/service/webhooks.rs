@@ -148,7 +148,7 @@ impl Service {
     async fn check_webhook_url(&self, url: &str) -> Result<(), ServiceError> {
         self.deps().webhooks.check(url).await.map_err(|error| match error.kind() {
             PortErrorKind::InvalidInput => InvalidInput::new("url", error.to_string()).into(),
-            _ => ServiceError::Unavailable { message: error.to_string() },
+            _ => ServiceError::Unavailable { message: error.to_string(), retryable: error.is_retryable() },
         })
     }
 }

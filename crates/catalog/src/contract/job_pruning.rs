@@ -1,16 +1,19 @@
 //! Removing old jobs.
 
 use super::Home;
-use super::samples::{World, at, automatic_backup, manual_backup};
+use super::samples::{World, at, automatic_backup, manual_backup, verify_job};
 use milvault_domain::audit::AuditActor;
+use milvault_domain::backup::BackupStatus;
 use milvault_domain::ids::JobId;
-use milvault_domain::job::JobState;
+use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::ports::{AuditFilter, AuditPage, Idempotency, InsertOutcome};
 use std::sync::Arc;
 
 super::cases![
     ended_verifies_go_when_their_time_is_over,
     the_making_of_a_backup_goes_after_the_backup,
+    what_cleans_up_goes_by_age_and_restores_stay,
+    the_making_of_a_failed_backup_goes_by_age,
     pruning_is_bounded_and_oldest_first,
 ];
 
@@ -73,6 +76,38 @@ async fn the_making_of_a_backup_goes_after_the_backup(home: Arc<dyn Home>) {
     let mut again = automatic_backup(&world.cluster);
     again.idempotency = Some(idempotency);
     assert_eq!(world.catalog.insert_backup(&again).await.unwrap(), InsertOutcome::Created);
+}
+
+async fn what_cleans_up_goes_by_age_and_restores_stay(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let new = manual_backup(&world.cluster);
+    world.add_available(&new).await;
+    for (job_type, goes) in [
+        (JobType::Sweep, true),
+        (JobType::Undo, true),
+        (JobType::Delete, true),
+        (JobType::Restore, false),
+        // Its backup is there.
+        (JobType::Adopt, false),
+    ] {
+        let job = Job { job_type, verify_level: None, ..verify_job(&world.cluster, new.backup.id) };
+        world.catalog.insert_job(&job).await.unwrap();
+        world.end_at(job.id, 10).await;
+        assert_eq!(world.prune(10, 100).await, 0, "{job_type:?} before its time");
+        assert_eq!(world.prune(500, 100).await, u32::from(goes), "{job_type:?}");
+        assert_eq!(world.is_there(job.id).await, !goes, "{job_type:?}");
+    }
+}
+
+async fn the_making_of_a_failed_backup_goes_by_age(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let new = manual_backup(&world.cluster);
+    world.catalog.insert_backup(&new).await.unwrap();
+    world.end_at(new.job.id, 10).await;
+    assert_eq!(world.catalog.backup(new.backup.id).await.unwrap().unwrap().status, BackupStatus::Failed);
+    assert_eq!((world.prune(10, 100).await, world.prune(500, 100).await), (0, 1));
+    assert!(!world.is_there(new.job.id).await);
+    assert!(world.catalog.backup(new.backup.id).await.unwrap().is_some());
 }
 
 async fn pruning_is_bounded_and_oldest_first(home: Arc<dyn Home>) {

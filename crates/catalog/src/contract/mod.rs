@@ -36,6 +36,7 @@ mod schedules;
 mod sign_in;
 mod tenancy;
 mod transitions;
+mod usage;
 mod webhooks;
 
 use crate::scale::ScaleCatalog;
@@ -115,6 +116,7 @@ const MODULES: &[&[Case]] = &[
     plans::CASES,
     audit::CASES,
     job_pruning::CASES,
+    usage::CASES,
 ];
 
 /// Runs all cases, each on a database of its own.

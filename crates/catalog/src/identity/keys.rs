@@ -6,7 +6,7 @@ use crate::database::{Record, Statement, Transaction};
 use crate::model::{id, optional_microseconds, optional_time, time};
 use crate::page::ListQuery;
 use chrono::{DateTime, Utc};
-use milvault_domain::identity::{KeyRecord, LIVE_KEYS_MAX};
+use milvault_domain::identity::{KeyRecord, LIVE_KEYS_MAX, PERSONAL_KEYS_MAX};
 use milvault_domain::ids::ApiKeyId;
 use milvault_domain::ports::{KeyFilter, PageRequest, PortResult};
 
@@ -22,9 +22,14 @@ pub(crate) async fn insert(
     key: &KeyRecord,
     secret_hash: &[u8; 32],
 ) -> PortResult<()> {
-    let live = Statement::new("SELECT id FROM api_keys WHERE revoked_at_us IS NULL AND organization_id = ")
-        .bind(key.organization_id.to_string());
-    check_room(transaction, live, LIVE_KEYS_MAX, "API keys").await?;
+    let now = key.created_at;
+    let live = live_keys(now, "organization_id", key.organization_id.to_string());
+    check_room(transaction, live, LIVE_KEYS_MAX, "valid API keys of the organization").await?;
+    if let Some(user_id) = key.user_id {
+        // Everybody makes his own, and must not take the places of all others.
+        let live = live_keys(now, "user_id", user_id.to_string());
+        check_room(transaction, live, PERSONAL_KEYS_MAX, "valid API keys of this user").await?;
+    }
     let columns = [
         ("id", key.id.to_string().into()),
         ("organization_id", key.organization_id.to_string().into()),
@@ -40,6 +45,18 @@ pub(crate) async fn insert(
         transaction.execute(grants::insert(Holder::Key, &key.id.to_string(), ordinal, assignment)).await?;
     }
     Ok(())
+}
+
+/// Keys that are neither revoked nor over.
+fn live_keys(now: DateTime<Utc>, holder_column: &'static str, holder: String) -> Statement {
+    Statement::new(
+        "SELECT id FROM api_keys WHERE revoked_at_us IS NULL AND (expires_at_us IS NULL OR expires_at_us > ",
+    )
+    .bind(now.timestamp_micros())
+    .push(") AND ")
+    .push(holder_column)
+    .push(" = ")
+    .bind(holder)
 }
 
 pub(crate) async fn revoke(

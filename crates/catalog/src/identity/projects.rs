@@ -10,7 +10,7 @@ use milvault_domain::ports::PortResult;
 pub(crate) async fn insert(transaction: &mut dyn Transaction, project: &Project) -> PortResult<()> {
     let existing = Statement::new("SELECT id FROM projects WHERE organization_id = ")
         .bind(project.organization_id.to_string());
-    check_room(transaction, existing, PROJECTS_MAX, "projects").await?;
+    check_room(transaction, existing, PROJECTS_MAX, "projects of the organization").await?;
     let columns = [
         ("id", project.id.to_string().into()),
         ("organization_id", project.organization_id.to_string().into()),

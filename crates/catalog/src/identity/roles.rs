@@ -12,7 +12,7 @@ use milvault_domain::ports::PortResult;
 pub(crate) async fn insert(transaction: &mut dyn Transaction, role: &CustomRole) -> PortResult<()> {
     let existing = Statement::new("SELECT id FROM custom_roles WHERE organization_id = ")
         .bind(role.organization_id.to_string());
-    check_room(transaction, existing, CUSTOM_ROLES_MAX, "custom roles").await?;
+    check_room(transaction, existing, CUSTOM_ROLES_MAX, "custom roles of the organization").await?;
     let columns = [
         ("id", role.id.to_string().into()),
         ("organization_id", role.organization_id.to_string().into()),

@@ -22,7 +22,7 @@ const WITH_ROLES: &str = ") AS users LEFT JOIN user_grants AS grants ON grants.u
 pub(crate) async fn insert(transaction: &mut dyn Transaction, user: &User) -> PortResult<()> {
     let existing = Statement::new("SELECT id FROM users WHERE organization_id = ")
         .bind(user.organization_id.to_string());
-    check_room(transaction, existing, USERS_MAX, "users").await?;
+    check_room(transaction, existing, USERS_MAX, "users of the organization").await?;
     let columns = [
         ("id", user.id.to_string().into()),
         ("organization_id", user.organization_id.to_string().into()),

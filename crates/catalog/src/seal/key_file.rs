@@ -7,8 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Most keys of a file: the current one, and those that values may still be sealed with.
-const KEYS_MAX: usize = 8;
+/// Most keys at a time: the current one, and those that values may still be sealed with.
+pub(super) const KEYS_MAX: usize = 8;
 /// A key is 64 digits and a line break; whatever is larger is no key file.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 

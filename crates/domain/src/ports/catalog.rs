@@ -41,6 +41,7 @@ pub trait Catalog:
     + ChecksCatalog
     + RecoveryCatalog
     + PolicyRecordCatalog
+    + super::UsageCatalog
     + WebhookCatalog
 {
     /// Whether the database answers.
@@ -62,7 +63,7 @@ pub trait Catalog:
     /// Errors of the database.
     async fn find_api_key(&self, secret_hash: &[u8; 32]) -> PortResult<Option<ApiKey>>;
 
-    /// Adds a key.
+    /// Adds a key that the server makes by itself, and writes that down in the audit log, in one transaction.
     ///
     /// # Errors
     /// Errors of the database.

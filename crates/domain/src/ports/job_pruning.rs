@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 #[async_trait]
 pub trait JobPruning: Send + Sync {
     /// Removes jobs that ended before a time, at most `limit`, the oldest first, with their history, reports and
-    /// idempotency keys, and writes that into the audit log. Only verifies, comparisons and drills, and the making of
-    /// backups and copies that are deleted: restores and what undoes them stay. Returns how many.
+    /// idempotency keys, and writes that into the audit log. Restores stay, and so does the making of a backup that is
+    /// neither deleted nor failed. Returns how many.
     ///
     /// # Errors
     /// Errors of the database.

@@ -1,11 +1,18 @@
 //! The hook that every mutation goes through: its intent is in the audit log before it begins, its outcome after.
 
+mod facts;
+mod inputs;
+
+pub(crate) use facts::AuditNotes;
+
 use crate::audit::{AuditTrail, RemoteAddress};
 use crate::auth::Caller;
 use crate::error::GatewayError;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::parser::types::{DocumentOperations, Field};
 use async_graphql::{Name, Request, ServerError, ServerResult, Value};
+use facts::Facts;
+use inputs::{ID_FIELDS, take};
 use milvault_domain::access::Action;
 use milvault_domain::audit::{AuditRecord, AuditResult, AuditTarget};
 use milvault_domain::ids::{
@@ -16,25 +23,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Fields of inputs whose ids are written down; the first that is there names the target.
-const ID_FIELDS: [&str; 14] = [
-    "deliveryId",
-    "webhookId",
-    "holdId",
-    "backupId",
-    "jobId",
-    "clusterId",
-    "repositoryId",
-    "apiKeyId",
-    "sessionId",
-    "userId",
-    "customRoleId",
-    "targetClusterId",
-    "projectId",
-    "id",
-];
-/// Fields of inputs whose texts are written down.
-const NAME_FIELDS: [&str; 1] = ["name"];
 /// Mutations that make something in the only project in which the caller may, when they name none.
 const IN_ONLY_PROJECT: [&str; 3] = ["registerRepository", "attachRepository", "createWebhook"];
 /// Code of an action whose caller went away, or was told to, before its end.
@@ -44,6 +32,7 @@ const NO_ANSWER: &str = "NO_ANSWER";
 pub(super) struct AuditedRequest {
     request_id: String,
     variables: HashMap<Name, Value>,
+    facts: Facts,
 }
 
 impl AuditedRequest {
@@ -64,11 +53,10 @@ impl AuditedRequest {
             }
         }
         variables.extend(request.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Self { request_id, variables }
+        Self { request_id, variables, facts: Facts::default() }
     }
 
-    /// The ids and names of a mutation's arguments and of its input, from the fixed fields only. An id counts only in
-    /// the form that ids have, so that nothing else gets in by its field.
+    /// What is written down of a mutation's arguments and of its input.
     fn inputs(&self, field: &Field) -> BTreeMap<String, String> {
         let mut inputs = BTreeMap::new();
         for (name, value) in &field.arguments {
@@ -89,20 +77,18 @@ impl AuditedRequest {
     }
 }
 
-fn take(inputs: &mut BTreeMap<String, String>, name: &Name, value: &Value) {
-    let Value::String(text) = value else { return };
-    let is_id = ID_FIELDS.contains(&name.as_str()) && kind_of(text).is_some();
-    if is_id || NAME_FIELDS.contains(&name.as_str()) {
-        inputs.insert(name.to_string(), text.clone());
-    }
-}
-
 /// The project that a mutation is about which names none.
 fn only_project(caller: &Caller) -> Option<ProjectId> {
     match caller.projects(Action::ManageClusters).as_slice() {
         [only] => Some(*only),
         [] | [_, _, ..] => None,
     }
+}
+
+/// The project that the input names, when it is one of the caller's organization.
+fn named_project(inputs: &BTreeMap<String, String>, caller: Option<&Caller>) -> Option<ProjectId> {
+    let project_id = inputs.get("projectId")?.parse().ok()?;
+    caller.filter(|caller| caller.knows_project(project_id)).map(|_| project_id)
 }
 
 fn target_of(inputs: &BTreeMap<String, String>) -> Option<AuditTarget> {
@@ -168,8 +154,10 @@ impl Extension for Hook {
             record.request_id = Some(request.request_id.clone());
             record.inputs = request.inputs(info.field);
             record.target = target_of(&record.inputs);
+            let caller = context.data_opt::<Caller>();
+            record.project_id = named_project(&record.inputs, caller);
             if record.target.is_none() && IN_ONLY_PROJECT.contains(&info.name) {
-                record.project_id = context.data_opt::<Caller>().and_then(only_project);
+                record.project_id = caller.and_then(only_project);
             }
         }
         let position = info.field.name.pos;
@@ -181,9 +169,12 @@ impl Extension for Hook {
             }
         };
         record.intent = Some(intent);
-        let mut open = OpenAction { trail: Arc::clone(&self.trail), record: Some(record) };
+        let facts =
+            context.data_opt::<AuditedRequest>().map(|request| request.facts.clone()).unwrap_or_default();
+        facts.clear();
+        let mut open = OpenAction { trail: Arc::clone(&self.trail), record: Some(record), facts };
         let answer = next.run(context, info).await;
-        if let Some(record) = open.record.take() {
+        if let Some(record) = open.finish() {
             let (result, code) = answer.as_ref().map_or_else(judge, |_| (AuditResult::Ok, None));
             self.trail.end(record, result, code).await;
         }
@@ -211,11 +202,21 @@ fn judge(error: &ServerError) -> (AuditResult, Option<&'static str>) {
 struct OpenAction {
     trail: Arc<AuditTrail>,
     record: Option<AuditRecord>,
+    facts: Facts,
+}
+
+impl OpenAction {
+    /// The record with what the resolver told; `None` when it was taken before.
+    fn finish(&mut self) -> Option<AuditRecord> {
+        let mut record = self.record.take()?;
+        self.facts.complete(&mut record);
+        Some(record)
+    }
 }
 
 impl Drop for OpenAction {
     fn drop(&mut self) {
-        if let (Some(record), Ok(runtime)) = (self.record.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some(record), Ok(runtime)) = (self.finish(), tokio::runtime::Handle::try_current()) {
             let trail = Arc::clone(&self.trail);
             runtime.spawn(async move { trail.end(record, AuditResult::Failed, Some(NO_ANSWER)).await });
         }

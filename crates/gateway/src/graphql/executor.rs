@@ -80,6 +80,8 @@ impl GraphExecutor {
             Ok(Ok(response)) => response,
             Ok(Err(_panic)) => error_response(GatewayError::internal("a resolver panicked")),
             Err(_elapsed) => error_response(GatewayError::Unavailable {
+                // A mutation may have been carried out, and would be once more.
+                retryable: operation_type == OperationType::Query,
                 message: format!(
                     "no answer within {} s; what was asked for may still be done",
                     self.limits.request_timeout.as_secs()

@@ -15,6 +15,7 @@ pub(crate) mod repository;
 pub(crate) mod restore;
 pub(crate) mod schedules;
 pub(crate) mod sign_in;
+pub(crate) mod usage;
 pub(crate) mod viewer;
 pub(crate) mod webhooks;
 

@@ -135,7 +135,7 @@ pub(super) const fn status_of(error: &GatewayError) -> StatusCode {
         GatewayError::BadUserInput { .. } => StatusCode::BAD_REQUEST,
         GatewayError::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
         GatewayError::Forbidden { .. } => StatusCode::FORBIDDEN,
-        GatewayError::NotFound { .. } => StatusCode::NOT_FOUND,
+        GatewayError::NotFound { .. } | GatewayError::Missing { .. } => StatusCode::NOT_FOUND,
         GatewayError::Conflict { .. } => StatusCode::CONFLICT,
         GatewayError::Busy { .. } | GatewayError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         GatewayError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -333,9 +333,7 @@ fn turn(sign_in: &OidcSignIn) -> Result<tokio::sync::SemaphorePermit<'_>, Gatewa
 fn not_answered(error: &ProviderError, request_id: &RequestId) -> GatewayError {
     let (ProviderError::Unavailable(cause) | ProviderError::Refused(cause)) = error;
     tracing::warn!(request_id = request_id.0, cause, "the identity provider is of no help");
-    GatewayError::Unavailable {
-        message: String::from("the identity provider does not answer; try again later"),
-    }
+    GatewayError::unavailable("the identity provider does not answer; try again later")
 }
 
 fn redirect<const N: usize>(url: &str, cookies: [Option<HeaderValue>; N]) -> Result<Response, GatewayError> {

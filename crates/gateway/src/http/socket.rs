@@ -1,6 +1,7 @@
 //! One WebSocket: `graphql-transport-ws`, with a deadline for saying who is there, pings, and a look at the key now
 //! and then. The protocol itself is async-graphql-axum's; what it sends passes through here.
 
+mod operations;
 mod session;
 
 use super::Gateway;
@@ -17,6 +18,7 @@ use axum::response::Response;
 use futures::channel::mpsc;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{FutureExt, SinkExt, StreamExt, future};
+use operations::OpenOperations;
 use session::{Session, SocketExecutor};
 use std::pin::pin;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ mod code {
     pub(super) const UNAUTHORIZED: u16 = 4401;
     pub(super) const FORBIDDEN: u16 = 4403;
     pub(super) const INIT_TIMEOUT: u16 = 4408;
+    pub(super) const SUBSCRIBER_EXISTS: u16 = 4409;
     pub(super) const INTERNAL: u16 = 4500;
 }
 
@@ -74,14 +77,11 @@ pub(super) async fn open(
     let carried = parts.headers;
     let span = tracing::info_span!("websocket", request_id = request_id.0);
     let remote = remote_address(&parts.extensions);
-    let session = Arc::new(Session::new(gateway, request_id, carried, remote));
-    upgrade.max_message_size(message_bytes_max).max_frame_size(message_bytes_max).on_upgrade(move |socket| {
-        async move {
-            serve(socket, protocol, session).await;
-            drop(place);
-        }
-        .instrument(span)
-    })
+    let session = Arc::new(Session::new(gateway, place, request_id, carried, remote));
+    upgrade
+        .max_message_size(message_bytes_max)
+        .max_frame_size(message_bytes_max)
+        .on_upgrade(move |socket| serve(socket, protocol, session).instrument(span))
 }
 
 /// Why a WebSocket ends: a close frame, unless the other side is gone already.
@@ -112,6 +112,11 @@ async fn converse(
     let incoming = incoming
         .inspect(move |_| heard.store(0, Ordering::Relaxed))
         .take_while(|message| future::ready(!matches!(message, Err(_) | Ok(Message::Close(_)))));
+    let operations = Arc::new(OpenOperations::default());
+    let hearing = Arc::clone(&operations);
+    let incoming = incoming.take_while(move |message| {
+        future::ready(message.as_ref().is_ok_and(|message| hearing.heard(message)))
+    });
     let (to_client, mut from_protocol) = mpsc::channel(OUTGOING_MAX);
     let initialising = Arc::clone(session);
     let executor = SocketExecutor::new(Arc::clone(session));
@@ -129,11 +134,12 @@ async fn converse(
             message = from_protocol.next() => match message {
                 Some(Message::Close(frame)) => return End(frame.map(|frame| close_words(session, &frame))),
                 Some(message) => {
+                    operations.told(&message);
                     if !send(sink, message, limits.send_timeout).await {
                         return End(None);
                     }
                 }
-                None => return End(None),
+                None => return End(operations.taken_twice().map(|id| subscriber_exists(&id))),
             },
             // Its end shows as the end of what it sends.
             () = &mut serving => {}
@@ -186,6 +192,10 @@ fn close_words(session: &Session, given: &CloseFrame) -> (u16, String) {
         }
         other => (other, given.reason.to_string()),
     }
+}
+
+fn subscriber_exists(id: &str) -> (u16, String) {
+    (code::SUBSCRIBER_EXISTS, format!("Subscriber for {id} already exists"))
 }
 
 fn shortened(reason: &str) -> String {

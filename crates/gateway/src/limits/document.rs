@@ -122,7 +122,8 @@ fn check_operation(
     let root_fields = shape.check(&operation.selection_set.node, Introspection::Outside, 0)?;
     let root_fields_max = match operation.ty {
         OperationType::Subscription => 1,
-        OperationType::Query | OperationType::Mutation => limits.root_fields_max,
+        OperationType::Query => limits.root_fields_max,
+        OperationType::Mutation => limits.mutations_max,
     };
     if root_fields > root_fields_max {
         return Err(too_many("root fields", root_fields_max));

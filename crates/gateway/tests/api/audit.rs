@@ -155,6 +155,71 @@ async fn an_entry_says_who_did_what_to_what() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_outcome_says_what_was_granted_and_to_whom() {
+    let api = Api::start().await;
+    let project_id = api.tenancy.project_id.to_string();
+    let make = r#"mutation { createUser(input: {name: "Ada", email: "ada@example.com"}) { user { id } } }"#;
+    let user_id = api.ask(make, json!({})).await.data()["createUser"]["user"]["id"].clone();
+    let created = api.audit(json!({"target": user_id})).await;
+    assert_eq!((&created[0]["action"], &created[0]["result"]), (&json!("createUser"), &json!("OK")));
+
+    let owner = api.key_with(Role::ProjectOwner);
+    let give =
+        "mutation($project: ID!) { setUserRoles(input: {email: \"ada@example.com\", projectId: $project,
+        roles: [{role: PROJECT_READ_ONLY}, {role: PROJECT_OWNER}]}) { __typename } }";
+    api.ask_as(&owner, give, json!({"project": project_id})).await.data();
+    let filter = json!({"filter": {"target": user_id}});
+    let data = api.ask_as(&owner, LOG, filter).await.data();
+    let outcome = &data["auditLog"]["nodes"][0];
+    assert_eq!(outcome["target"], json!({"kind": "user", "id": user_id}), "{data}");
+    assert_eq!(outcome["projectId"], project_id);
+    let inputs: HashMap<&str, &str> = outcome["inputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|input| (input["field"].as_str().unwrap(), input["value"].as_str().unwrap()))
+        .collect();
+    assert_eq!(inputs["roles"], "role=PROJECT_READ_ONLY, role=PROJECT_OWNER");
+    assert_eq!((inputs["email"], inputs["userId"]), ("ada@example.com", user_id.as_str().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_and_changed_is_found_by_its_id() {
+    let api = Api::start().await;
+    let cluster_id = api.furnish().await;
+    let (backup_id, job_id) = api.create_backup(&cluster_id).await;
+    let made = &api.audit(json!({"target": backup_id})).await[0];
+    assert_eq!(made["action"], "createBackup");
+    assert!(
+        made["inputs"].as_array().unwrap().contains(&json!({"field": "jobId", "value": job_id})),
+        "{made}"
+    );
+    assert_eq!(made["projectId"], api.tenancy.project_id.to_string());
+    assert_eq!(
+        api.audit(json!({"target": cluster_id, "result": "OK"})).await[0]["action"],
+        "registerCluster"
+    );
+
+    let hold = "mutation($id: ID!) { holdBackup(input: {backupId: $id, reason: \"audit of 2026\"}) { hold { id } } }";
+    let data = api.ask(hold, json!({"id": backup_id})).await.data();
+    let held = &api.audit(json!({"target": backup_id, "action": "holdBackup"})).await[0];
+    let inputs = held["inputs"].as_array().unwrap();
+    assert!(inputs.contains(&json!({"field": "reason", "value": "audit of 2026"})), "{held}");
+    assert!(
+        inputs.contains(&json!({"field": "holdId", "value": data["holdBackup"]["hold"]["id"]})),
+        "{held}"
+    );
+    // Facts of one mutation are not those of the next.
+    let two = format!(
+        "mutation {{ a: holdBackup(input: {{backupId: \"{backup_id}\", reason: \"x\"}}) {{ __typename }}
+            b: cancelJob(input: {{jobId: \"{NO_JOB}\"}}) {{ __typename }} }}"
+    );
+    api.ask(&two, json!({})).await;
+    let canceled = &api.audit(json!({"action": "cancelJob"})).await[0];
+    assert_eq!(canceled["inputs"], json!([{"field": "jobId", "value": NO_JOB}]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_down_is_not_done() {
     let api = Api::start().await;
     let cluster_id = api.furnish().await;

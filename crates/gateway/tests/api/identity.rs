@@ -5,6 +5,7 @@ use crate::support::socket::SocketClient;
 use axum::http::StatusCode;
 use chrono::TimeDelta;
 use milvault_domain::access::Role;
+use milvault_domain::ports::Clock;
 use milvault_gateway::GatewayLimits;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -333,4 +334,66 @@ async fn the_last_use_of_a_key_is_noted_once_a_minute() {
     assert_eq!(api.catalog.key_use_batches.load(std::sync::atomic::Ordering::Relaxed), 1);
     api.clock.advance(TimeDelta::seconds(61));
     noted(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_billing_admin_sees_what_projects_take_up_and_nothing_else() {
+    let api = Api::start().await;
+    let cluster_id = api.furnish().await;
+    let address = api.listen().await;
+    let (_, job_id) = api.create_backup(&cluster_id).await;
+    api.outside.open_gate();
+    assert_eq!(api.await_job(address, &job_id).await["state"], "SUCCESSFUL");
+    add_project(&api, "empty").await;
+
+    let (user_id, key) = add_user(&api, "bill").await;
+    let query = "{ usage { projectName backups logicalBytes storedBytes } }";
+    assert_eq!(api.ask_as(&key, query, json!({})).await.code(), "FORBIDDEN");
+    set_roles(&api, &user_id, None, json!([{"role": "BILLING_ADMIN"}])).await;
+    let seen = api.ask_as(&key, query, json!({})).await.data();
+    assert_eq!(seen, api.ask(query, json!({})).await.data());
+    let usage = seen["usage"].as_array().unwrap();
+    assert_eq!(usage.iter().map(|one| one["backups"].to_string()).collect::<Vec<_>>().len(), 2, "{seen}");
+    let of = |name: &str| usage.iter().find(|one| one["projectName"] == name).unwrap();
+    assert_ne!(of("default")["logicalBytes"], of("empty")["logicalBytes"], "{seen}");
+    let backups = api.ask_as(&key, "{ backups { nodes { id } } }", json!({})).await.data();
+    assert_eq!(backups["backups"]["nodes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_twenty_keys_at_most_and_those_that_are_over_do_not_count() {
+    let api = Api::start().await;
+    let (_, key) = add_user(&api, "ada").await;
+    let soon = (api.clock.now() + TimeDelta::minutes(1)).to_rfc3339();
+    let make = async |input: Value| code(&api, &key, "createApiKey", input).await;
+    assert_eq!(make(json!({"name": "short", "expiresAt": soon})).await, "none");
+    for number in 0..18 {
+        assert_eq!(make(json!({"name": format!("k{number}")})).await, "none");
+    }
+    let over = attempt(&api, &key, "createApiKey", json!({"name": "more"}), "__typename").await;
+    assert_eq!(over.code(), "CONFLICT");
+    assert!(over.words().contains("20 valid API keys of this user"), "{}", over.words());
+    *api.clock.0.lock().unwrap() += TimeDelta::minutes(2);
+    assert_eq!(make(json!({"name": "more"})).await, "none");
+    assert_eq!(make(json!({"name": "schedule"})).await, "BAD_USER_INPUT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_without_a_project_goes_where_its_repository_is() {
+    let api = Api::start().await;
+    let elsewhere = add_project(&api, "elsewhere").await;
+    let storage = json!({"local": {"path": "/elsewhere"}});
+    let input = json!({"name": "r", "projectId": elsewhere, "storage": storage});
+    let made = change(&api, &api.owner, "registerRepository", input, "repository { id }").await;
+    let repository_id = &made["repository"]["id"];
+    let register = async |more: Value| {
+        let mut input =
+            json!({"name": "c", "uri": "http://m:1", "repositoryId": repository_id, "storage": storage});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        attempt(&api, &api.owner, "registerCluster", input, "cluster { projectId }").await
+    };
+    let long = register(json!({"uri": format!("http://{}", "m".repeat(2_048))})).await;
+    assert_eq!(long.body["errors"][0]["extensions"]["field"], "uri", "{}", long.body);
+    let data = register(json!({})).await.data();
+    assert_eq!(data["registerCluster"]["cluster"]["projectId"], elsewhere);
 }

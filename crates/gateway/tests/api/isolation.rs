@@ -96,10 +96,10 @@ fn call(field: &str, things: &Things) -> Option<(String, Foreign)> {
         "foreignBackups" => (format!("({storage})"), Foreign::Forbidden),
         "registerCluster" => (
             format!(r#"(input: {{name: "x", uri: "http://m:1", repositoryId: "{repository}", {storage}}})"#),
-            Foreign::Forbidden,
+            Foreign::NotFound,
         ),
         "customRoles" => (String::new(), Foreign::Organization),
-        "users" | "auditLog" | "servers" | "catalogBackups" => (String::new(), Foreign::Forbidden),
+        "users" | "auditLog" | "servers" | "catalogBackups" | "usage" => (String::new(), Foreign::Forbidden),
         "createCatalogBackup" => (String::from("(input: {})"), Foreign::Forbidden),
         "createProject" => (String::from(r#"(input: {name: "x"})"#), Foreign::Forbidden),
         "createUser" => (String::from(r#"(input: {name: "x", email: "x@y"})"#), Foreign::Forbidden),
@@ -300,9 +300,17 @@ async fn roles_that_only_look_may_look_at_everything_and_change_nothing() {
                 || ["planRestore", "foreignBackups", "backupPolicyPreview", "previewSweep"]
                     .contains(&name.as_str());
             // People and what they did are shown to owners only, and the keys of others are hidden from everybody else.
-            let owners_only =
-                ["users", "customRoles", "auditLog", "servers", "catalogBackups", "webhook", "webhooks"]
-                    .contains(&name.as_str());
+            let owners_only = [
+                "users",
+                "customRoles",
+                "auditLog",
+                "servers",
+                "catalogBackups",
+                "usage",
+                "webhook",
+                "webhooks",
+            ]
+            .contains(&name.as_str());
             let expected = match name.as_str() {
                 "revokeApiKey" | "revokeSession" => Some("NOT_FOUND"),
                 _ => (acts || owners_only).then_some("FORBIDDEN"),

@@ -61,8 +61,9 @@ async fn a_held_backup_stays_and_says_why() {
     let refused = api.ask(delete, json!({"input": {"backupId": backup_id}})).await;
     assert_eq!(refused.code(), "CONFLICT");
     assert!(refused.words().contains("audit of 2026"), "{}", refused.words());
-    let preview = "query($id: ID!) { previewRetention(clusterId: $id) { backupId backup { name } expires overAgeSince keptBy { kind reason } } }";
-    let verdicts = api.ask(preview, json!({"id": cluster_id})).await.data()["previewRetention"].take();
+    let preview = "query($id: ID!) { previewRetention(clusterId: $id) { nodes { backupId backup { name } expires overAgeSince keptBy { kind reason } } } }";
+    let verdicts =
+        api.ask(preview, json!({"id": cluster_id})).await.data()["previewRetention"]["nodes"].take();
     assert_eq!(
         verdicts[0]["keptBy"],
         json!([{"kind": "FOREVER", "reason": null}, {"kind": "HELD", "reason": "audit of 2026"}])
@@ -80,6 +81,28 @@ async fn a_held_backup_stays_and_says_why() {
     assert_eq!(deleted["deleteBackup"]["job"]["type"], "DELETE");
     let again = api.ask(delete, json!({"input": {"backupId": backup_id}})).await.data();
     assert_eq!(again["deleteBackup"]["job"]["id"], deleted["deleteBackup"]["job"]["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_preview_of_retention_comes_in_pages() {
+    let api = Api::start().await;
+    let cluster_id = api.furnish().await;
+    let older = available(&api, &cluster_id).await;
+    api.clock.advance(TimeDelta::minutes(1));
+    let newer = available(&api, &cluster_id).await;
+    let query = "query($id: ID!, $first: Int, $after: String) { previewRetention(clusterId: $id, first: $first, after: $after) {
+        nodes { backupId } pageInfo { hasNextPage endCursor } } }";
+    let page = async |first: i32, after: Value| {
+        api.ask(query, json!({"id": cluster_id, "first": first, "after": after})).await
+    };
+    let first = page(1, Value::Null).await.data()["previewRetention"].take();
+    assert_eq!(first["nodes"], json!([{"backupId": newer}]));
+    assert_eq!(first["pageInfo"]["hasNextPage"], true);
+    let last = page(1, first["pageInfo"]["endCursor"].clone()).await.data()["previewRetention"].take();
+    assert_eq!(last["nodes"], json!([{"backupId": older}]));
+    assert_eq!(last["pageInfo"]["hasNextPage"], false);
+    assert_eq!(page(201, Value::Null).await.code(), "BAD_USER_INPUT");
+    assert_eq!(page(1, json!("x")).await.code(), "BAD_USER_INPUT");
 }
 
 #[tokio::test(flavor = "multi_thread")]

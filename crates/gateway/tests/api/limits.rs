@@ -25,6 +25,13 @@ fn attacks() -> Vec<(&'static str, String)> {
         ("deep inline fragments", format!("{{ {} }}", deep("... {", 5_000, "}"))),
         ("aliases", format!("{{ {} }}", repeated(1000, |n| format!("a{n}: viewer {{ name }}")))),
         ("root fields", format!("{{ {} }}", repeated(60, |n| format!("f{n}")))),
+        (
+            "mutations at once",
+            format!(
+                "mutation {{ {} }}",
+                repeated(11, |n| format!("m{n}: createProject(input: {{name: \"p{n}\"}}) {{ __typename }}"))
+            ),
+        ),
         ("directives on a field", format!("{{ viewer {{ name {} }} }}", "@skip(if: false) ".repeat(1000))),
         ("unknown directives", format!("{{ viewer {{ name {} }} }}", "@x ".repeat(2000))),
         ("directives on an operation", format!("query {} {{ viewer {{ name }} }}", "@x ".repeat(2000))),
@@ -121,4 +128,18 @@ async fn tools_can_still_learn_the_schema_and_read_a_whole_backup() {
         accessControl { users roles { name } grants { role privilege } } } }";
     let answer = api.ask(whole, json!({"id": "bkp_00000000000000000000000000000001"})).await;
     assert_eq!(answer.code(), "NOT_FOUND", "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_page_of_backups_takes_up_can_be_asked_for_and_a_refusal_says_what_to_do() {
+    let api = Api::start().await;
+    let usual = "{ backups { nodes { id storage { storedBytes } } } }";
+    api.ask(usual, json!({})).await.data();
+    let costly = "{ backups(first: 200) { nodes { a: databases(first: 200) { nodes { collections(first: 200) { nodes { name } } } } } } }";
+    let answer = api.ask(costly, json!({})).await;
+    let words = answer.words();
+    let named = words.contains("the operation costs")
+        && words.contains("at most 1000000")
+        && words.contains("`first`");
+    assert!(named, "{words}");
 }

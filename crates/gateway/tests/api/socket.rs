@@ -153,7 +153,12 @@ async fn operations_of_one_connection_are_limited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_limited_per_key_and_in_all() {
-    let limits = GatewayLimits { sockets_per_key_max: 2, sockets_max: 4, ..GatewayLimits::default() };
+    let limits = GatewayLimits {
+        sockets_per_key_max: 2,
+        sockets_max: 4,
+        sockets_unknown_max: 4,
+        ..GatewayLimits::default()
+    };
     let api = Api::start_with(limits).await;
     let address = api.listen().await;
     let first = SocketClient::admitted(address, &api.owner).await;
@@ -179,6 +184,49 @@ async fn connections_are_limited_per_key_and_in_all() {
     };
     let error = tokio::time::timeout(PATIENCE, fill).await.unwrap();
     assert!(matches!(*error, Error::Http(response) if response.status() == 503));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_say_nothing_do_not_take_the_places_of_others() {
+    let limits = GatewayLimits { sockets_unknown_max: 3, init_timeout: PATIENCE, ..GatewayLimits::default() };
+    let api = Api::start_with(limits).await;
+    let address = api.listen().await;
+    let known = SocketClient::admitted(address, &api.owner).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(SocketClient::connect(address).await);
+    }
+    let Err(refused) = SocketClient::connect_with(address, &[PROTOCOL]).await else {
+        panic!("a fourth unknown caller was let in");
+    };
+    assert!(matches!(*refused, Error::Http(response) if response.status() == 503));
+    // Whoever says who he is makes room.
+    let mut first = silent.remove(0);
+    init(&mut first, json!({"apiKey": api.owner})).await;
+    assert_eq!(first.message().await.unwrap()["type"], "connection_ack");
+    SocketClient::connect(address).await;
+    drop(known);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_in_use_ends_the_connection() {
+    let api = Api::start().await;
+    let address = api.listen().await;
+    let mut client = SocketClient::admitted(address, &api.owner).await;
+    let endless = "subscription { jobUpdates { id } }";
+    client.subscribe("1", "{ viewer { name } }", json!({})).await;
+    assert!(client.event().await.is_some());
+    assert_eq!(client.event().await, None);
+    client.subscribe("1", endless, json!({})).await;
+    client.send(&json!({"type": "complete", "id": "1"})).await;
+    client.subscribe("1", endless, json!({})).await;
+    assert_eq!(client.message().await.unwrap(), json!({"type": "complete", "id": "1"}));
+    let make = "mutation { createProject(input: {name: \"never\"}) { __typename } }";
+    client.subscribe("1", make, json!({})).await;
+    let closed = client.message().await.unwrap_err();
+    assert_eq!((closed.code, closed.reason.as_str()), (4409, "Subscriber for 1 already exists"));
+    let projects = api.ask("{ projects { name } }", json!({})).await;
+    assert!(!projects.body.to_string().contains("never"), "{}", projects.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

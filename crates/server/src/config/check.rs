@@ -3,6 +3,7 @@
 mod oidc;
 
 use super::settings::Configuration;
+use milvault_catalog::Sealer;
 use milvault_domain::error::check_name;
 use milvault_gateway::Network;
 use std::ops::RangeInclusive;
@@ -22,7 +23,7 @@ pub(super) fn broken_rule(configuration: &Configuration) -> Option<BrokenRule> {
     let Configuration { server, catalog, log, gateway, jobs, oidc, webhooks: _ } = configuration;
     let url_fits =
         |url: &str| ["sqlite://", "postgres://", "postgresql://"].iter().any(|s| url.starts_with(s));
-    let rules: [(&'static str, bool, &'static str); 17] = [
+    let rules: [(&'static str, bool, &'static str); 19] = [
         ("catalog.backup_hour", within(catalog.backup_hour, 0..=23), "must be 0 to 23"),
         ("catalog.backup_keep", within(catalog.backup_keep, 1..=1_000), "must be 1 to 1000"),
         ("server.data_dir", !server.data_dir.as_os_str().is_empty(), "must not be empty"),
@@ -42,6 +43,16 @@ pub(super) fn broken_rule(configuration: &Configuration) -> Option<BrokenRule> {
             "catalog.url",
             catalog.url.as_ref().is_none_or(|url| url_fits(url.expose())),
             "must start with sqlite:// or postgres://",
+        ),
+        (
+            "catalog.master_key",
+            catalog.master_key.as_ref().is_none_or(|keys| Sealer::from_hex(keys.expose(), "it").is_ok()),
+            "must be 64 hexadecimal digits; at most 7 older keys may follow, separated by commas",
+        ),
+        (
+            "catalog.master_key",
+            catalog.master_key.is_none() || catalog.master_key_file.is_none(),
+            "cannot be set together with catalog.master_key_file",
         ),
         (
             "log.filter",

@@ -21,6 +21,9 @@ pub(super) const FLAG_SOURCE: &str = "flag";
 /// for a service of that name, and the server must start all the same.
 const SECTION_SEPARATOR: &str = "__";
 
+/// Settings that are texts whatever they look like.
+const TEXTS: [&str; 1] = ["catalog.master_key"];
+
 /// A configuration file: its settings, and its text to find lines in.
 pub(super) struct FileLayer {
     path: PathBuf,
@@ -103,7 +106,12 @@ impl EnvironmentLayer {
             }
             let key_path = rest.to_ascii_lowercase().replace(SECTION_SEPARATOR, ".");
             // A list is written `["a", "b"]`; what cannot be read as a number, a bool or a list is a text.
-            let value = text.parse::<Value>().unwrap_or_else(|never| match never {});
+            // A key of digits only is a text all the same.
+            let value = if TEXTS.contains(&key_path.as_str()) {
+                Value::from(text)
+            } else {
+                text.parse::<Value>().unwrap_or_else(|never| match never {})
+            };
             settings = merged(settings, figment::util::nest(&key_path, value));
         }
         Self { settings }

@@ -104,6 +104,10 @@ sections! {
         /// catalog's own backups: without it stored secrets cannot be read. When it is not set, it is `master.key`
         /// of the data directory.
         master_key_file: Option<PathBuf> = None;
+        /// The key itself instead of a file: 64 hexadecimal digits. Older keys that values may still be sealed with follow,
+        /// separated by commas. Best given by environment; never written anywhere. Cannot be set together with
+        /// `master_key_file`.
+        master_key: Option<SecretValue> = None;
         /// Seconds that a server may be silent before others take over its jobs (4 to 300). Only where servers share a
         /// PostgreSQL catalog; give all of them the same. A server that does not reach the catalog for three fourths of
         /// that parks its jobs.
@@ -187,7 +191,7 @@ sections! {
         retention_interval_seconds: u64 = 60;
         /// Seconds that the files of a deleted or failed backup stay before a sweep removes them (0 to 31536000).
         sweep_grace_seconds: u64 = 86_400;
-        /// Days that ended jobs are kept (1 to 36500). Restores, and the making of backups that still exist, stay longer.
+        /// Days that ended jobs are kept (1 to 36500). Restores, and the making of backups that are available, stay longer.
         kept_days: u32 = 365;
         /// Seconds between two runs that look for automatic backups that are due (1 to 3600).
         schedule_interval_seconds: u64 = 15;

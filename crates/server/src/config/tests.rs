@@ -142,3 +142,23 @@ fn the_reference_has_every_setting_that_exists() {
     assert!(page.contains("| `data_dir` | `\"milvault-data\"` |"), "{page}");
     assert!(page.contains("| `secrets_dir` | not set |"), "{page}");
 }
+
+#[test]
+fn the_master_key_may_be_given_as_text_but_not_twice() {
+    // Digits only, and a number to whoever reads it so.
+    let (new, old) = ("1".repeat(64), "0a".repeat(32));
+    for keys in [new.clone(), format!("{new},{old}")] {
+        let environment = variables(&[("MILVAULT_CATALOG__MASTER_KEY", &keys)]);
+        let configuration = load(None, environment, &Flags::default()).unwrap();
+        assert_eq!(configuration.catalog.master_key.as_ref().unwrap().expose(), keys);
+        assert!(!format!("{configuration:?}").contains(&new));
+    }
+    let file = "[catalog]\nmaster_key_file = \"/k\"\n";
+    let problem = load_text(file, &[("MILVAULT_CATALOG__MASTER_KEY", &new)]).unwrap_err();
+    assert_eq!(
+        problem,
+        "environment variable MILVAULT_CATALOG__MASTER_KEY: cannot be set together with catalog.master_key_file"
+    );
+    let problem = load_text("", &[("MILVAULT_CATALOG__MASTER_KEY", &new[1..])]).unwrap_err();
+    assert!(problem.contains("must be 64 hexadecimal digits") && !problem.contains("111"), "{problem}");
+}

@@ -119,5 +119,11 @@ async fn a_lost_key_can_be_replaced_while_no_server_runs() {
     let server = ServerProcess::start(&mut serve(directory.path()));
     assert!(is_accepted(&server.url, &first_key).await);
     assert!(is_accepted(&server.url, &second_key).await);
+    let query = "{ auditLog(filter: {action: \"makeOwnerKey\"}) { nodes { result actor { kind } target { kind id } } } }";
+    let log = ask(&server.url, Some(&first_key), query).await;
+    let made = &log["data"]["auditLog"]["nodes"];
+    assert_eq!(made.as_array().unwrap().len(), 1, "{log}");
+    assert_eq!((&made[0]["actor"]["kind"], &made[0]["result"]), (&"SYSTEM".into(), &"OK".into()), "{log}");
+    assert_eq!(made[0]["target"]["kind"], "apiKey", "{log}");
     server.stop();
 }

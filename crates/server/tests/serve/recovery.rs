@@ -174,3 +174,43 @@ fn a_catalog_without_a_backup_or_a_key_is_not_restored() {
     assert!(words(&no_key.stderr).contains("the master key of the lost catalog is needed"), "{no_key:?}");
     assert!(!data_dir.join("master.key").exists(), "a new key would be of no use");
 }
+
+#[tokio::test]
+async fn a_key_that_is_given_by_environment_is_changed_there() {
+    const VARIABLE: &str = "MILVAULT_CATALOG__MASTER_KEY";
+    let directory = TempDir::new().unwrap();
+    let data_dir = directory.path().join("data");
+    let (path, _) = repository(&directory);
+    let (former, new) = ("cd".repeat(32), "ef".repeat(32));
+    let both = format!("{new},{former}");
+    let run = |keys: &str, arguments: &[&str]| {
+        milvault(arguments).arg("--data-dir").arg(&data_dir).env(VARIABLE, keys).output().unwrap()
+    };
+    let server = ServerProcess::start(serve(&data_dir).env(VARIABLE, &former));
+    let key = server.printed_key().unwrap();
+    let id = register(&server, &key, &path).await;
+    server.stop();
+    assert!(!data_dir.join("master.key").exists(), "no key but the given one");
+
+    let alone = run(&former, &["secrets", "rotate"]);
+    assert_eq!(alone.status.code(), Some(1));
+    assert!(words(&alone.stderr).contains("put a new one in front"), "{alone:?}");
+    let checked = run(&both, &["secrets", "check"]);
+    assert!(words(&checked.stdout).contains(" older "), "{checked:?}");
+    let rotated = run(&both, &["secrets", "rotate"]);
+    assert_eq!(rotated.status.code(), Some(0), "{rotated:?}");
+    let told = words(&rotated.stdout);
+    assert!(told.starts_with("1 values are sealed anew") && told.contains("take out of"), "{told}");
+    let configured = run(&both, &["config", "check"]);
+    for output in [&alone, &checked, &rotated, &configured] {
+        let said = words(&output.stdout) + &words(&output.stderr);
+        assert!(!said.contains("cdcd") && !said.contains("efef"), "no key is shown: {said}");
+    }
+    let lost = run(&former, &["secrets", "check"]);
+    assert_eq!(lost.status.code(), Some(1), "{lost:?}");
+
+    let server = ServerProcess::start(serve(&data_dir).env(VARIABLE, &new));
+    let listed = ask(&server.url, Some(&key), "{ repositories(first: 5) { nodes { id } } }").await;
+    assert_eq!(listed["data"]["repositories"]["nodes"][0]["id"], id.as_str(), "{listed}");
+    server.stop();
+}

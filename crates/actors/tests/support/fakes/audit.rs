@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::audit::{AuditEntry, AuditRecord};
 use milvault_domain::backup::BackupStatus;
-use milvault_domain::ids::JobId;
+use milvault_domain::ids::{JobId, ProjectId};
 use milvault_domain::job::{Job, JobType};
-use milvault_domain::ports::{AuditCatalog, AuditFilter, AuditPage, JobPruning, Page, PortResult};
+use milvault_domain::ports::{
+    AuditCatalog, AuditFilter, AuditPage, JobPruning, Page, PortResult, ProjectUsage, UsageCatalog,
+};
 
 impl Tables {
     fn prune_jobs(&mut self, ended_before: DateTime<Utc>, limit: u32) -> u32 {
@@ -48,5 +50,12 @@ impl JobPruning for MemoryCatalog {
     async fn prune_jobs(&self, ended_before: DateTime<Utc>, _: DateTime<Utc>, limit: u32) -> PortResult<u32> {
         self.gates.pass("prune_jobs").await?;
         Ok(self.tables().prune_jobs(ended_before, limit))
+    }
+}
+
+#[async_trait]
+impl UsageCatalog for MemoryCatalog {
+    async fn usage(&self, _: ProjectId) -> PortResult<ProjectUsage> {
+        Ok(ProjectUsage::default())
     }
 }

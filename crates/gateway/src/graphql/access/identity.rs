@@ -21,6 +21,20 @@ impl Caller {
         }
     }
 
+    /// Lets through who may see what the organization uses.
+    ///
+    /// # Errors
+    /// `Forbidden` for everybody else.
+    pub(crate) fn permit_viewing_usage(&self) -> Result<(), GatewayError> {
+        let own = self.principal.organization_id;
+        match self.principal.decide_in_organization(OrganizationAction::ViewUsage, own) {
+            Decision::Allowed => Ok(()),
+            Decision::Forbidden | Decision::Hidden => {
+                Err(forbidden("see this; ask an owner or a billing admin of the organization"))
+            }
+        }
+    }
+
     /// Whether the caller owns the organization.
     pub(crate) fn manages_organization(&self) -> bool {
         let own = self.principal.organization_id;

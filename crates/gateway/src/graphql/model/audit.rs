@@ -47,13 +47,14 @@ pub(crate) struct AuditActor {
 /// What something was done to.
 #[derive(SimpleObject)]
 pub(crate) struct AuditTarget {
-    /// `backup`, `job`, `cluster`, `repository`, `hold`, `user`, `apiKey`, `session`, `customRole` or `project`.
+    /// `backup`, `job`, `cluster`, `repository`, `hold`, `user`, `apiKey`, `session`, `customRole`,
+    /// `webhook`, `webhookDelivery` or `project`.
     kind: String,
     /// Its id.
     id: ID,
 }
 
-/// An id or name of a request.
+/// A value of a request.
 #[derive(SimpleObject)]
 pub(crate) struct AuditInput {
     /// Field of the input.
@@ -75,11 +76,12 @@ pub(crate) struct AuditEntry {
     /// Who.
     actor: AuditActor,
     /// Name of the mutation; `authenticate`; of the server itself `startScheduledBackup`, `startScheduledCopy`,
-    /// `startScheduledVerify`, `startScheduledDrill`, `startSweep`, `expireBackup` or `pruneJobs`.
+    /// `startScheduledVerify`, `startScheduledDrill`, `startSweep`, `expireBackup`, `pruneJobs` or `makeOwnerKey`.
     action: String,
-    /// To what, when that is known.
+    /// To what, when that is known; in the outcome of something that makes a thing of its own, that thing.
     target: Option<AuditTarget>,
-    /// Ids and names of the request: never anything else of it.
+    /// Ids, names and changed values of the request; in an outcome also ids that it made (`madeJobId` beside the `jobId`
+    /// that it was given) or found out. Never a secret.
     inputs: Vec<AuditInput>,
     /// How it went; null for an intent.
     result: Option<AuditResult>,

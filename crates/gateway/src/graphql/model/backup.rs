@@ -214,7 +214,7 @@ impl Backup {
 
     /// What it takes up in its repository; null unless it is available. Reads the manifests of all backups of its cluster
     /// there, so it is worked out only where it is asked for.
-    #[graphql(complexity = "5_000 + child_complexity")]
+    #[graphql(complexity = "1_000 + child_complexity")]
     async fn storage(&self, context: &Context<'_>) -> Result<Option<BackupStorage>, GatewayError> {
         let backend = context.backend()?;
         let Some(record) = backend.records.load_one(self.keys.own).await? else { return Ok(None) };

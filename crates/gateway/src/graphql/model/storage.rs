@@ -98,6 +98,12 @@ impl StorageInput {
     /// # Errors
     /// Names the field and the rule that it breaks.
     pub(crate) fn check(self) -> Result<StorageConfig, GatewayError> {
+        let storage = self.read()?;
+        storage.check_lengths()?;
+        Ok(storage)
+    }
+
+    fn read(self) -> Result<StorageConfig, GatewayError> {
         match self {
             Self::Local(input) => input.check().map(StorageConfig::Local),
             Self::S3(input) => input.check().map(StorageConfig::S3),

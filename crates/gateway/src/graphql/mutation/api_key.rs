@@ -2,6 +2,7 @@
 
 use crate::auth::{hash_api_key, new_api_key_text};
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::identity::{ApiKey, RoleGrantInput};
 use crate::graphql::scalar::parse_id;
@@ -89,6 +90,9 @@ impl ApiKeyMutation {
                 (Some(user_id), Vec::new())
             }
         };
+        if let Some(user_id) = user_id {
+            context.note("userId", user_id);
+        }
         let text = new_api_key_text(rand::random());
         let new = NewApiKey {
             organization_id: caller.principal.organization_id,
@@ -99,6 +103,7 @@ impl ApiKeyMutation {
             secret_hash: hash_api_key(text.expose()),
         };
         let made = backend.service.create_api_key(new).await?;
+        context.note_target(made.id);
         Ok(CreateApiKeyPayload { api_key: made.into(), text: text.expose().to_owned() })
     }
 

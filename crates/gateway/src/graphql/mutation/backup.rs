@@ -2,6 +2,7 @@
 
 use super::not_negative;
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::backup::{Backup, CollectionNameInput};
 use crate::graphql::model::job::Job;
@@ -144,6 +145,8 @@ impl BackupMutation {
         let request = input.check(caller.principal.name.clone())?;
         access::cluster(context, Action::ManageBackups, request.cluster_id).await?;
         let made = backend.service.request_backup(request).await?;
+        context.note_target(made.backup.id);
+        context.note("jobId", made.job.id);
         Ok(CreateBackupPayload { backup: made.backup.into(), job: Job::now(made.job, backend) })
     }
 
@@ -161,6 +164,7 @@ impl BackupMutation {
         };
         access::backup(context, Action::ManageBackups, request.backup_id).await?;
         let job = backend.service.keyed(input.idempotency_key).request_verify(request).await?;
+        context.note("jobId", job.id);
         Ok(VerifyBackupPayload { job: Job::now(job, backend) })
     }
 
@@ -183,6 +187,8 @@ impl BackupMutation {
             created_by: caller.principal.name.clone(),
         };
         let made = backend.service.keyed(input.idempotency_key).adopt_backup(request).await?;
+        context.note_target(made.backup.id);
+        context.note("jobId", made.job.id);
         Ok(AdoptBackupPayload { backup: made.backup.into(), job: Job::now(made.job, backend) })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::not_negative;
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::checks::{DrillPolicy, DrillSampleInput, VerifyPolicy};
 use crate::graphql::model::job::Job;
@@ -143,6 +144,9 @@ impl ChecksMutation {
         let repository_id = parse_id("repositoryId", &input.repository_id)?;
         access::repository(context, Action::ManageBackups, repository_id).await?;
         let set = backend.service.set_verify_policy(input.check()?).await?;
+        if let Some(job) = &set.job {
+            context.note("jobId", job.id);
+        }
         let job = set.job.map(|job| Job::now(job, backend));
         Ok(SetVerifyPolicyPayload { verify_policy: set.schedule.into(), job })
     }
@@ -162,6 +166,9 @@ impl ChecksMutation {
             access::cluster(context, Action::ManageBackups, target).await?;
         }
         let set = backend.service.set_drill_policy(change).await?;
+        if let Some(job) = &set.job {
+            context.note("jobId", job.id);
+        }
         let job = set.job.map(|job| Job::now(job, backend));
         Ok(SetDrillPolicyPayload { drill_policy: set.schedule.into(), job })
     }

@@ -2,6 +2,7 @@
 
 use super::not_negative;
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::check::CheckFinding;
 use crate::graphql::model::cluster::Cluster;
@@ -24,7 +25,7 @@ pub(crate) struct ClusterMutation;
 pub(crate) struct RegisterClusterInput {
     /// Name, 1 to 64 characters, unique in the project.
     name: String,
-    /// Project it will belong to; absent for the only one in which the key may manage clusters.
+    /// Project it will belong to; absent for the repository's.
     project_id: Option<ID>,
     /// `http://host:port` or `https://host:port` of Milvus's gRPC endpoint.
     uri: String,
@@ -131,10 +132,14 @@ impl ClusterMutation {
     ) -> Result<RegisterClusterPayload, GatewayError> {
         let (caller, backend) = (context.caller()?, context.backend()?);
         let wanted = input.project_id.as_ref().map(|id| parse_id("projectId", id)).transpose()?;
-        let project_id = caller.project_for(Action::ManageClusters, wanted)?;
+        let repository_id = parse_id("repositoryId", &input.repository_id)?;
+        let repository = access::repository(context, Action::View, repository_id).await?;
+        let project_id =
+            caller.project_for(Action::ManageClusters, wanted.or(Some(repository.project_id)))?;
+        context.note_project(project_id);
         let new = input.check(project_id)?;
-        access::repository(context, Action::View, new.repository_id).await?;
         let made = backend.service.register_cluster(new).await?;
+        context.note_target(made.id);
         Ok(RegisterClusterPayload { cluster: made.into() })
     }
 

@@ -2,6 +2,7 @@
 
 use super::not_negative;
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::backup::Backup;
 use crate::graphql::model::job::Job;
@@ -69,6 +70,8 @@ impl CopyMutation {
         let request = input.check(caller.principal.name.clone())?;
         access::backup(context, Action::ManageBackups, request.backup_id).await?;
         let made = backend.service.request_copy(request).await?;
+        context.note_target(made.backup.id);
+        context.note("jobId", made.job.id);
         Ok(CopyBackupPayload { backup: made.backup.into(), job: Job::now(made.job, backend) })
     }
 }

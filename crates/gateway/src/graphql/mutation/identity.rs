@@ -1,6 +1,7 @@
 //! Making projects and users, and giving them roles.
 
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::identity::{CustomRole, Privilege, Project, RoleInput, User};
 use crate::graphql::scalar::{parse_id, print_id};
@@ -121,6 +122,7 @@ impl IdentityMutation {
         caller.permit_managing_organization()?;
         let made = backend.service.create_project(caller.principal.organization_id, input.name).await?;
         caller.meet_project(made.clone());
+        context.note_target(made.id);
         Ok(ProjectPayload { project: made.into() })
     }
 
@@ -152,7 +154,9 @@ impl IdentityMutation {
             name: input.name,
             email: input.email,
         };
-        payload(context, backend.service.create_user(new).await?)
+        let made = backend.service.create_user(new).await?;
+        context.note_target(made.id);
+        payload(context, made)
     }
 
     /// Changes a user, or shuts him out. The last owner of the organization cannot be shut out (`CONFLICT`). Owners of
@@ -188,6 +192,8 @@ impl IdentityMutation {
             }
             _ => return Err(GatewayError::bad_field("userId", "give either `userId` or `email`")),
         };
+        context.note_target(user.id);
+        context.note("userId", user.id);
         let roles = input.roles.into_iter().map(RoleInput::check).collect::<Result<_, _>>()?;
         payload(context, backend.service.set_user_roles(user.id, project_id, roles).await?)
     }
@@ -206,6 +212,7 @@ impl IdentityMutation {
             privileges: input.privileges.into_iter().map(Into::into).collect(),
         };
         let made = backend.service.create_custom_role(new).await?;
+        context.note_target(made.id);
         Ok(CreateCustomRolePayload { custom_role: made.into() })
     }
 

@@ -2,6 +2,7 @@
 
 use super::not_negative;
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::backup::Backup;
 use crate::graphql::model::job::Job;
@@ -137,6 +138,7 @@ impl LifecycleMutation {
         access::backup(context, Action::ManageBackups, backup_id).await?;
         let hold = Hold { reason: input.reason, until: input.until };
         let hold = backend.service.hold_backup(backup_id, hold, caller.principal.name.clone()).await?;
+        context.note("holdId", hold.id);
         Ok(HoldBackupPayload { hold: BackupHold::at(hold, backend.service.now()) })
     }
 
@@ -154,6 +156,7 @@ impl LifecycleMutation {
         // A hold on a backup that the caller may not see is told by the hold's own name.
         let backup = caller.visible(backup).ok_or_else(|| GatewayError::not_found("hold", hold_id))?;
         caller.permit(Action::ManageBackups, Some(backup), hold.backup_id)?;
+        context.note("backupId", hold.backup_id);
         let hold = backend.service.release_hold(hold_id, caller.principal.name.clone()).await?;
         Ok(ReleaseHoldPayload { hold: BackupHold::at(hold, backend.service.now()) })
     }
@@ -169,6 +172,9 @@ impl LifecycleMutation {
         let backup_id = parse_id("backupId", &input.backup_id)?;
         access::backup(context, Action::ManageBackups, backup_id).await?;
         let deleted = backend.service.delete_backup(backup_id, caller.principal.name.clone()).await?;
+        if let Some(job) = &deleted.job {
+            context.note("jobId", job.id);
+        }
         let job = deleted.job.map(|job| Job::now(job, backend));
         Ok(DeleteBackupPayload { backup: deleted.backup.into(), job })
     }
@@ -184,6 +190,7 @@ impl LifecycleMutation {
         let cluster_id = parse_id("clusterId", &input.cluster_id)?;
         access::cluster(context, Action::ManageBackups, cluster_id).await?;
         let job = backend.service.request_sweep(cluster_id, caller.principal.name.clone()).await?;
+        context.note("jobId", job.id);
         Ok(SweepClusterPayload { job: Job::now(job, backend) })
     }
 }

@@ -1,6 +1,7 @@
 //! Registering and attaching repositories.
 
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::ContextExt;
 use crate::graphql::model::repository::Repository;
 use crate::graphql::model::storage::StorageInput;
@@ -68,6 +69,7 @@ impl RepositoryMutation {
         let project_id = caller.project_for(Action::ManageClusters, wanted)?;
         let new = NewRepository { project_id, name: input.name, storage: input.storage.check()? };
         let made = backend.service.register_repository(new).await?;
+        context.note_target(made.id);
         Ok(RegisterRepositoryPayload { repository: made.into() })
     }
 
@@ -83,6 +85,7 @@ impl RepositoryMutation {
         let project_id = caller.project_for(Action::ManageClusters, wanted)?;
         let new = NewRepository { project_id, name: input.name, storage: input.storage.check()? };
         let attached = backend.service.attach_repository(new).await?;
+        context.note_target(attached.repository.id);
         Ok(AttachRepositoryPayload {
             repository: attached.repository.into(),
             found: attached.found,

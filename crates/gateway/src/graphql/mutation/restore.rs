@@ -1,6 +1,7 @@
 //! Restoring, and what belongs to it: continuing, undoing, comparing, drills.
 
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::job::Job;
 use crate::graphql::model::restore::choice::CompareDepth;
@@ -115,6 +116,7 @@ impl RestoreMutation {
         permit_restore(context, asked.request.backup_id, asked.request.target_cluster_id).await?;
         let created_by = caller.principal.name.clone();
         let job = backend.service.request_restore(asked.request, asked.idempotency_key, created_by).await?;
+        context.note("jobId", job.id);
         Ok(RestoreBackupPayload { job: Job::now(job, backend) })
     }
 
@@ -133,6 +135,7 @@ impl RestoreMutation {
             .keyed(input.idempotency_key)
             .resume_restore(job_id, caller.principal.name.clone())
             .await?;
+        context.note("madeJobId", job.id);
         Ok(ResumeRestorePayload { job: Job::now(job, backend) })
     }
 
@@ -152,6 +155,7 @@ impl RestoreMutation {
             .keyed(input.idempotency_key)
             .undo_restore(job_id, caller.principal.name.clone())
             .await?;
+        context.note("madeJobId", job.id);
         Ok(UndoRestorePayload { job: Job::now(job, backend) })
     }
 
@@ -171,6 +175,7 @@ impl RestoreMutation {
             .keyed(input.idempotency_key)
             .request_compare(job_id, input.depth.into(), created_by)
             .await?;
+        context.note("madeJobId", job.id);
         Ok(VerifyRestorePayload { job: Job::now(job, backend) })
     }
 
@@ -191,6 +196,7 @@ impl RestoreMutation {
         };
         permit_restore(context, request.backup_id, request.target_cluster_id).await?;
         let job = backend.service.keyed(input.idempotency_key).request_drill(request).await?;
+        context.note("jobId", job.id);
         Ok(DrillBackupPayload { job: Job::now(job, backend) })
     }
 }

@@ -1,6 +1,7 @@
 //! Doing jobs again.
 
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::job::Job;
 use crate::graphql::scalar::parse_id;
@@ -15,7 +16,7 @@ pub(crate) struct RetryMutation;
 /// A job to be done again.
 #[derive(InputObject)]
 pub(crate) struct RetryJobInput {
-    /// Which job: a `BACKUP` or `VERIFY` that failed or was canceled.
+    /// Which job: a `BACKUP`, `COPY` or `VERIFY` that failed or was canceled.
     job_id: ID,
     /// Key of the caller's choice, 1 to 255 bytes, unique per cluster: repeating the request with the same key gives the
     /// same job instead of another, and another request with it `CONFLICT`.
@@ -32,8 +33,9 @@ pub(crate) struct RetryJobPayload {
 #[Object]
 impl RetryMutation {
     /// Makes a new job like one that failed or was canceled. A backup is made with the same scope, name, description,
-    /// method and retention; a verify checks the same backup. The old job stays as it is. Jobs of other types give
-    /// `CONFLICT`: a restore is taken up again by `resumeRestore`, others are asked for again by their own mutations.
+    /// method and retention, a copy in the same repository, and a verify checks the same backup. The old job stays as it is.
+    /// Jobs of other types give `CONFLICT`: a restore is taken up again by `resumeRestore`, others are asked for again by
+    /// their own mutations.
     async fn retry_job(
         &self,
         context: &Context<'_>,
@@ -48,6 +50,7 @@ impl RetryMutation {
             .keyed(input.idempotency_key)
             .retry_job(job_id, caller.principal.name.clone())
             .await?;
+        context.note("madeJobId", job.id);
         Ok(RetryJobPayload { job: Job::now(job, backend) })
     }
 }

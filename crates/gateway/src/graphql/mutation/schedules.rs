@@ -2,6 +2,7 @@
 
 use super::not_negative;
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::copies::BackupCopyPolicyInput;
 use crate::graphql::model::job::Job;
@@ -94,6 +95,9 @@ impl ScheduleMutation {
         let backend = context.backend()?;
         access::cluster(context, Action::ManageBackups, parse_id("clusterId", input.cluster_id())?).await?;
         let set = backend.service.set_backup_policy(input.check()?).await?;
+        if let Some(job) = &set.job {
+            context.note("jobId", job.id);
+        }
         let job = set.job.map(|job| Job::now(job, backend));
         Ok(SetBackupPolicyPayload { backup_policy: set.schedule.into(), job })
     }

@@ -1,6 +1,7 @@
 //! Making, changing and trying webhooks.
 
 use crate::error::GatewayError;
+use crate::graphql::AuditNotes;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::webhooks::{Webhook, WebhookDelivery, WebhookEvent};
 use crate::graphql::scalar::{parse_id, print_id};
@@ -138,6 +139,7 @@ impl WebhookMutation {
             created_by: caller.principal.name.clone(),
         };
         let made = backend.service.create_webhook(new).await?;
+        context.note_target(made.id);
         Ok(CreateWebhookPayload { webhook: made.into(), secret: secret.expose().to_owned() })
     }
 
@@ -199,6 +201,7 @@ impl WebhookMutation {
         let webhook_id = parse_id("webhookId", &input.webhook_id)?;
         access::webhook(context, Action::ManageClusters, webhook_id).await?;
         let delivery = backend.service.test_webhook(webhook_id, caller.principal.name.clone()).await?;
+        context.note("deliveryId", delivery.id);
         Ok(TestWebhookPayload { delivery: delivery.into() })
     }
 

@@ -22,7 +22,7 @@ type Event = Result<Job, GatewayError>;
 const ENDED_LATELY_MAX: usize = 256;
 
 fn stopping() -> GatewayError {
-    GatewayError::Unavailable { message: String::from("the server is stopping; subscribe again later") }
+    GatewayError::unavailable("the server is stopping; subscribe again later")
 }
 
 /// Waits for news and takes along all that have gathered: one reading then serves them all. `None` means that news

@@ -7,7 +7,7 @@ use crate::graphql::{complete_errors, error_response};
 use crate::http::Gateway;
 use crate::http::browser::Purpose;
 use crate::http::envelope::RequestId;
-use crate::http::sockets::KeyPlace;
+use crate::http::sockets::{KeyPlace, OpenSocket};
 use crate::limits::GatewayLimits;
 use async_graphql::{Data, Executor, Request, Response};
 use axum::http::HeaderMap;
@@ -26,6 +26,7 @@ const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// State of one WebSocket.
 pub(super) struct Session {
     gateway: Arc<Gateway>,
+    socket: OpenSocket,
     request_id: RequestId,
     /// Headers of the upgrade request, with the key of clients that can set headers, or with a session.
     carried: HeaderMap,
@@ -50,6 +51,7 @@ struct Admitted {
 impl Session {
     pub(super) fn new(
         gateway: Arc<Gateway>,
+        socket: OpenSocket,
         request_id: RequestId,
         carried: HeaderMap,
         remote: RemoteAddress,
@@ -57,6 +59,7 @@ impl Session {
         let operations_max = gateway.limits.subscriptions_per_socket_max;
         Self {
             gateway,
+            socket,
             request_id,
             carried,
             remote,
@@ -102,8 +105,11 @@ impl Session {
         let caller = authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), rules, presented)
             .await
             .inspect_err(|error| gateway.refused.note(self.remote.0, error))?;
-        let place = gateway.sockets.admit(caller.principal.credential).ok_or_else(|| GatewayError::Busy {
-            message: String::from("this API key or session has all the WebSockets it may have"),
+        let place = gateway.sockets.admit(caller.principal.credential, &self.socket);
+        let place = place.ok_or_else(|| GatewayError::Busy {
+            message: String::from(
+                "this API key or session, or the server, has all the WebSockets it may have",
+            ),
         })?;
         Ok(Admitted { caller, _place: place })
     }

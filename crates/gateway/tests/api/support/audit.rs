@@ -4,8 +4,10 @@ use super::catalog::TestCatalog;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use milvault_domain::audit::{AuditEntry, AuditRecord};
+use milvault_domain::ids::ProjectId;
 use milvault_domain::ports::{
     AuditCatalog, AuditFilter, AuditPage, JobPruning, Page, PortError, PortErrorKind, PortResult,
+    ProjectUsage, UsageCatalog,
 };
 use std::sync::atomic::Ordering;
 
@@ -32,5 +34,12 @@ impl JobPruning for TestCatalog {
         limit: u32,
     ) -> PortResult<u32> {
         self.inner.prune_jobs(ended_before, now, limit).await
+    }
+}
+
+#[async_trait]
+impl UsageCatalog for TestCatalog {
+    async fn usage(&self, project_id: ProjectId) -> PortResult<ProjectUsage> {
+        self.inner.usage(project_id).await
     }
 }

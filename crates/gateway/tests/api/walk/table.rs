@@ -32,8 +32,9 @@ impl Column {
             Self::Of(Role::CustomBackupView) => 3,
             Self::Of(Role::ProjectReadWrite) => 4,
             Self::Of(Role::ProjectReadOnly) => 5,
-            Self::Of(Role::OrganizationMember | Role::BillingAdmin) => 6,
-            Self::Outsider => 7,
+            Self::Of(Role::OrganizationMember) => 6,
+            Self::Of(Role::BillingAdmin) => 7,
+            Self::Outsider => 8,
         }
     }
 }
