@@ -257,17 +257,17 @@ pub(crate) fn list(dialect: Dialect, filter: &JobFilter, page: PageRequest) -> P
         // The walk is along the names; what else is asked is compared with the jobs that have the name.
         let query = ListQuery::new("SELECT id, created_at_us FROM job_names WHERE 1 = 1", JobId::PREFIX)
             .merged_for(dialect)
-            .fetched_from("jobs")
-            .in_projects(project_ids)?
-            .and("name = ", Some(name));
-        let cluster = filter.cluster_id.map(|id| id.to_string());
-        let is_name_alone = (&cluster, &states, &types, &filter.created_by) == (&None, &None, &None, &None);
-        if is_name_alone {
+            .fetched_from("jobs");
+        let query = match filter.cluster_id {
+            None => query.in_projects(project_ids)?,
+            Some(cluster_id) => query.of_cluster(cluster_id.to_string(), project_ids)?,
+        };
+        let query = query.and("name = ", Some(name));
+        if (&states, &types, &filter.created_by) == (&None, &None, &None) {
             query
         } else {
             query.and_other("EXISTS (SELECT 1 FROM jobs WHERE jobs.id = job_names.id", |row| {
-                row.and("jobs.cluster_id = ", cluster)
-                    .and("jobs.created_by = ", filter.created_by.as_deref())
+                row.and("jobs.created_by = ", filter.created_by.as_deref())
                     .and_residual("jobs.job_type", types)?
                     .and_residual("jobs.state", states)
             })?

@@ -7,13 +7,15 @@ CREATE TABLE job_names (
     -- In lower case.
     name          TEXT COLLATE "C" NOT NULL,
     project_id    TEXT COLLATE "C" NOT NULL,
+    cluster_id    TEXT COLLATE "C" NOT NULL,
     created_at_us BIGINT  NOT NULL,
     PRIMARY KEY (id, name)
 );
 
 -- A word may come twice.
 CREATE VIEW names_of_jobs AS
-SELECT jobs.id AS id, words.name AS name, jobs.project_id AS project_id, jobs.created_at_us AS created_at_us
+SELECT jobs.id AS id, words.name AS name, jobs.project_id AS project_id, jobs.cluster_id AS cluster_id,
+    jobs.created_at_us AS created_at_us
 FROM jobs
 JOIN clusters ON clusters.id = jobs.cluster_id
 LEFT JOIN backups ON backups.id = jobs.backup_id
@@ -26,8 +28,8 @@ WHERE words.name <> '';
 
 CREATE FUNCTION jobs_name() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO job_names (id, name, project_id, created_at_us)
-    SELECT id, name, project_id, created_at_us FROM names_of_jobs WHERE id = NEW.id
+    INSERT INTO job_names (id, name, project_id, cluster_id, created_at_us)
+    SELECT id, name, project_id, cluster_id, created_at_us FROM names_of_jobs WHERE id = NEW.id
     ON CONFLICT DO NOTHING;
     RETURN NULL;
 END;
@@ -36,11 +38,12 @@ $$;
 CREATE TRIGGER jobs_have_names AFTER INSERT ON jobs
     FOR EACH ROW EXECUTE FUNCTION jobs_name();
 
-INSERT INTO job_names (id, name, project_id, created_at_us)
-SELECT id, name, project_id, created_at_us FROM names_of_jobs
+INSERT INTO job_names (id, name, project_id, cluster_id, created_at_us)
+SELECT id, name, project_id, cluster_id, created_at_us FROM names_of_jobs
 ON CONFLICT DO NOTHING;
 
-CREATE INDEX job_names_by_name ON job_names (project_id, name, created_at_us, id);
+CREATE INDEX job_names_by_project ON job_names (project_id, name, created_at_us, id);
+CREATE INDEX job_names_by_cluster ON job_names (cluster_id, name, created_at_us, id);
 
 -- The audit log by actor and action together, and each of them with every result. A missing result is spelled as no text,
 -- so that all results can be named: an index with the result serves lists of every result, too.

@@ -7,15 +7,18 @@ CREATE TABLE job_names (
     -- In lower case.
     name          TEXT    NOT NULL,
     project_id    TEXT    NOT NULL,
+    cluster_id    TEXT    NOT NULL,
     created_at_us INTEGER NOT NULL,
     PRIMARY KEY (id, name)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX job_names_by_name ON job_names (project_id, name, created_at_us, id);
+CREATE INDEX job_names_by_project ON job_names (project_id, name, created_at_us, id);
+CREATE INDEX job_names_by_cluster ON job_names (cluster_id, name, created_at_us, id);
 
 -- The texts become an array of JSON, whose elements are the words. A word may come twice.
 CREATE VIEW names_of_jobs AS
-SELECT jobs.id AS id, words.value AS name, jobs.project_id AS project_id, jobs.created_at_us AS created_at_us
+SELECT jobs.id AS id, words.value AS name, jobs.project_id AS project_id, jobs.cluster_id AS cluster_id,
+    jobs.created_at_us AS created_at_us
 FROM jobs
 JOIN clusters ON clusters.id = jobs.cluster_id
 LEFT JOIN backups ON backups.id = jobs.backup_id
@@ -32,13 +35,13 @@ WHERE words.value <> '';
 
 CREATE TRIGGER jobs_have_names AFTER INSERT ON jobs
 BEGIN
-    INSERT INTO job_names (id, name, project_id, created_at_us)
-    SELECT id, name, project_id, created_at_us FROM names_of_jobs WHERE id = NEW.id
+    INSERT INTO job_names (id, name, project_id, cluster_id, created_at_us)
+    SELECT id, name, project_id, cluster_id, created_at_us FROM names_of_jobs WHERE id = NEW.id
     ON CONFLICT DO NOTHING;
 END;
 
-INSERT INTO job_names (id, name, project_id, created_at_us)
-SELECT id, name, project_id, created_at_us FROM names_of_jobs WHERE TRUE
+INSERT INTO job_names (id, name, project_id, cluster_id, created_at_us)
+SELECT id, name, project_id, cluster_id, created_at_us FROM names_of_jobs WHERE TRUE
 ON CONFLICT DO NOTHING;
 
 -- The audit log by actor and action together, and each of them with every result. A missing result is spelled as no text,

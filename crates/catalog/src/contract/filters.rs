@@ -303,8 +303,8 @@ async fn jobs_of_an_older_catalog_have_names(home: Arc<dyn Home>) {
     home.run_statement("DELETE FROM job_names").await.unwrap();
     assert!(world.named("production", JobFilter::default()).await.is_empty());
     home.run_statement(
-        "INSERT INTO job_names (id, name, project_id, created_at_us) \
-         SELECT id, name, project_id, created_at_us FROM names_of_jobs WHERE TRUE ON CONFLICT DO NOTHING",
+        "INSERT INTO job_names (id, name, project_id, cluster_id, created_at_us) \
+         SELECT id, name, project_id, cluster_id, created_at_us FROM names_of_jobs WHERE TRUE ON CONFLICT DO NOTHING",
     )
     .await
     .unwrap();

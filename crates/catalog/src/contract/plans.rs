@@ -197,7 +197,7 @@ async fn lists_of_jobs_walk_along_an_index(filled: &Filled) {
             filled.check(Question::Jobs(of_backup, pages()[0]), LOOKED_AT_MAX).await;
             // What else is asked is compared with the jobs that have the name.
             let ended = JobFilter { states: Some(vec![JobState::Successful]), ..named() };
-            filled.check(Question::Jobs(ended, pages()[0]), 4 * LOOKED_AT_MAX).await;
+            filled.check(Question::Jobs(ended, pages()[0]), LOOKED_AT_MAX).await;
         }
     }
 }
