@@ -10,6 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+mod on_servers;
+
 const DATABASE: &str = "recovery";
 const SEEN: &str = "{ backups(first: 50) { nodes { id name description status creationMethod cutAt createdAt expiresAt \
      milvusVersion logicalBytes newlyStoredBytes objectCount reusedObjectCount rowCount collectionCount createdBy \
