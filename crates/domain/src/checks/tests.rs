@@ -115,7 +115,9 @@ proptest! {
             };
             files.extend(added.into_iter().map(|position| (position, today)));
             if schedule.last_run.is_none() {
-                files.values_mut().for_each(|read| *read = today);
+                for read in files.values_mut() {
+                    *read = today;
+                }
             }
             // Of a day that was missed whole the schedule knows only when it looks again.
             let unseen = (now - schedule.last_run.unwrap_or(now)).num_days();

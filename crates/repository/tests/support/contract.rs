@@ -2,7 +2,7 @@
 
 use super::*;
 use milvault_domain::object::{ContentHash, Location, SourceObject};
-use milvault_domain::ports::{READ_BYTES_MAX, RepositoryGraves as _};
+use milvault_domain::ports::READ_BYTES_MAX;
 use milvault_domain::sweep::DataFile;
 
 /// Declares the scenarios and what runs all of them: none can be forgotten.
