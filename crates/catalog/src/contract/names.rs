@@ -169,12 +169,15 @@ async fn a_keyed_job_is_added_once(home: Arc<dyn Home>) {
     // A job that was begun keeps its key; one that is refused leaves it to the next.
     world.start(created[0]).await;
     assert_eq!(world.catalog.refuse_job(created[0], "no", at(9)).await.unwrap(), None);
-    let other = Idempotency { key: String::from("other"), request_hash: [1; 32] };
-    let refused = job();
-    assert_eq!(world.catalog.insert_keyed_job(&refused, &other).await.unwrap(), InsertJobOutcome::Created);
+    let second_key = Idempotency { key: String::from("other"), request_hash: [1; 32] };
+    let turned_away = job();
+    assert_eq!(
+        world.catalog.insert_keyed_job(&turned_away, &second_key).await.unwrap(),
+        InsertJobOutcome::Created
+    );
     let ended = world.catalog.refuse_job(refused.id, "full", at(9)).await.unwrap().unwrap();
     assert_eq!((ended.state, ended.failure.as_deref()), (JobState::Failed, Some("full")));
-    assert_eq!(world.catalog.insert_keyed_job(&job(), &other).await.unwrap(), InsertJobOutcome::Created);
+    assert_eq!(world.catalog.insert_keyed_job(&job(), &second_key).await.unwrap(), InsertJobOutcome::Created);
     for (job_type, request, same) in
         [(JobType::Verify, 1, true), (JobType::Verify, 2, false), (JobType::Undo, 1, false)]
     {

@@ -15,6 +15,7 @@ pub(super) struct Sockets {
 }
 
 /// How many there may be.
+#[expect(clippy::struct_field_names, reason = "each is a limit, and says so")]
 pub(super) struct SocketLimits {
     pub(super) unknown_max: usize,
     pub(super) total_max: usize,

@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use crate::place::LocalPlace;
 use milvault_domain::ids::{OrganizationId, ProjectId, RepositoryId};
