@@ -21,12 +21,12 @@ impl UsageCatalog for SqlCatalog {
     }
 }
 
-/// One row. PostgreSQL sums into a type of its own, so the sums are cast back.
+/// One row. What the status is not lets the index of live backups be used. PostgreSQL sums into a type of its own, so the sums are cast back.
 pub(crate) fn select(project_id: ProjectId) -> Statement {
     Statement::new(
         "SELECT COUNT(*) AS backup_count, CAST(COALESCE(SUM(logical_bytes), 0) AS BIGINT) AS logical_bytes, \
          CAST(COALESCE(SUM(newly_stored_bytes), 0) AS BIGINT) AS stored_bytes \
-         FROM backups WHERE status = 'AVAILABLE' AND project_id = ",
+         FROM backups WHERE status = 'AVAILABLE' AND status <> 'DELETED' AND project_id = ",
     )
     .bind(project_id.to_string())
 }

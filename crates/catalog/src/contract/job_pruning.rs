@@ -1,7 +1,8 @@
 //! Removing old jobs.
 
 use super::Home;
-use super::samples::{World, at, automatic_backup, manual_backup, verify_job};
+use super::restore_samples::{new_restore, new_undo};
+use super::samples::{World, at, automatic_backup, manual_backup, uuid, verify_job};
 use milvault_domain::audit::AuditActor;
 use milvault_domain::backup::BackupStatus;
 use milvault_domain::ids::JobId;
@@ -82,21 +83,28 @@ async fn what_cleans_up_goes_by_age_and_restores_stay(home: Arc<dyn Home>) {
     let world = World::open(&*home).await;
     let new = manual_backup(&world.cluster);
     world.add_available(&new).await;
-    for (job_type, goes) in [
-        (JobType::Sweep, true),
-        (JobType::Undo, true),
-        (JobType::Delete, true),
-        (JobType::Restore, false),
-        // Its backup is there.
-        (JobType::Adopt, false),
-    ] {
-        let job = Job { job_type, verify_level: None, ..verify_job(&world.cluster, new.backup.id) };
-        world.catalog.insert_job(&job).await.unwrap();
-        world.end_at(job.id, 10).await;
-        assert_eq!(world.prune(10, 100).await, 0, "{job_type:?} before its time");
-        assert_eq!(world.prune(500, 100).await, u32::from(goes), "{job_type:?}");
-        assert_eq!(world.is_there(job.id).await, !goes, "{job_type:?}");
+    let restore = new_restore(&world.cluster, &new.backup);
+    world.catalog.insert_requested_job(&restore).await.unwrap();
+    world.end_at(restore.job.id, 10).await;
+    let undo = new_undo(&world.cluster, restore.job.id);
+    world.catalog.insert_requested_job(&undo).await.unwrap();
+    let template = verify_job(&world.cluster, new.backup.id);
+    let sweep = Job { job_type: JobType::Sweep, verify_level: None, backup_id: None, ..template.clone() };
+    world.catalog.insert_sweep(&sweep).await.unwrap();
+    for job_id in [undo.job.id, sweep.id] {
+        world.end_at(job_id, 10).await;
+        assert_eq!(world.prune(10, 100).await, 0, "before its time");
+        assert_eq!(world.prune(500, 100).await, 1);
+        assert!(!world.is_there(job_id).await);
     }
+    // The backup is there, and so is its making; a restore may be resumed.
+    assert!(world.is_there(new.job.id).await && world.is_there(restore.job.id).await);
+    let deletion =
+        Job { id: JobId::from_uuid(uuid()), job_type: JobType::Delete, verify_level: None, ..template };
+    world.catalog.delete_backup(&deletion, at(11)).await.unwrap();
+    world.end_at(deletion.id, 12).await;
+    assert_eq!(world.prune(500, 100).await, 2, "the deletion and the making");
+    assert!(!world.is_there(deletion.id).await && world.is_there(restore.job.id).await);
 }
 
 async fn the_making_of_a_failed_backup_goes_by_age(home: Arc<dyn Home>) {
