@@ -372,7 +372,7 @@ mod tests {
         let alone = Sealer::from_hex(&new, "catalog.master_key").unwrap();
         let error = alone.unseal(PLACE, &sealed).unwrap_err();
         assert!(error.to_string().contains("catalog.master_key holds key"), "{error}");
-        let many = vec![new.as_str(); KEYS_MAX + 1].join(",");
+        let many = [new.as_str(); KEYS_MAX + 1].join(",");
         for text in ["", &new[1..], &format!("{new},"), &format!("{new};{old}"), &many] {
             let error = Sealer::from_hex(text, "it").unwrap_err();
             assert_eq!(error.kind(), PortErrorKind::InvalidInput, "{text}");

@@ -86,9 +86,9 @@ fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
         for entry in fs::read_dir(next)? {
             let path = entry?.path();
             if path.is_dir() {
-                directories.push(path)
+                directories.push(path);
             } else {
-                files.push(path.strip_prefix(directory)?.to_owned())
+                files.push(path.strip_prefix(directory)?.to_owned());
             }
         }
     }

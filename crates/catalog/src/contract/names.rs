@@ -175,7 +175,7 @@ async fn a_keyed_job_is_added_once(home: Arc<dyn Home>) {
         world.catalog.insert_keyed_job(&turned_away, &second_key).await.unwrap(),
         InsertJobOutcome::Created
     );
-    let ended = world.catalog.refuse_job(refused.id, "full", at(9)).await.unwrap().unwrap();
+    let ended = world.catalog.refuse_job(turned_away.id, "full", at(9)).await.unwrap().unwrap();
     assert_eq!((ended.state, ended.failure.as_deref()), (JobState::Failed, Some("full")));
     assert_eq!(world.catalog.insert_keyed_job(&job(), &second_key).await.unwrap(), InsertJobOutcome::Created);
     for (job_type, request, same) in

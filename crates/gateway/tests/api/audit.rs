@@ -201,12 +201,12 @@ async fn what_was_made_and_changed_is_found_by_its_id() {
     );
 
     let hold = "mutation($id: ID!) { holdBackup(input: {backupId: $id, reason: \"audit of 2026\"}) { hold { id } } }";
-    let data = api.ask(hold, json!({"id": backup_id})).await.data();
+    let answer = api.ask(hold, json!({"id": backup_id})).await.data();
     let held = &api.audit(json!({"target": backup_id, "action": "holdBackup"})).await[0];
     let inputs = held["inputs"].as_array().unwrap();
     assert!(inputs.contains(&json!({"field": "reason", "value": "audit of 2026"})), "{held}");
     assert!(
-        inputs.contains(&json!({"field": "holdId", "value": data["holdBackup"]["hold"]["id"]})),
+        inputs.contains(&json!({"field": "holdId", "value": answer["holdBackup"]["hold"]["id"]})),
         "{held}"
     );
     // Facts of one mutation are not those of the next.
