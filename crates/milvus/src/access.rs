@@ -10,9 +10,29 @@ use milvus::proto::milvus::{
     GrantEntity, ListCredUsersRequest, RoleEntity, SelectGrantRequest, SelectRoleRequest, SelectRoleResponse,
 };
 
+/// Times that everything is read when a role is dropped meanwhile.
+const READINGS_MAX: usize = 3;
+
 /// Reads them one list after the other: they are small and rarely change. `None` when the server refuses to tell
 /// this user, or does not know the calls. With authentication off, 2.3.5 answers all the same.
 pub(crate) async fn read(client: &Client, databases: &[String]) -> CallResult<Option<AccessControl>> {
+    let mut readings = 1;
+    loop {
+        match read_once(client, databases).await {
+            // Of a role that is gone 2.3.5 says so in words only.
+            Err(error)
+                if readings < READINGS_MAX
+                    && matches!(error.fault, Fault::Other | Fault::NotFound | Fault::Nothing) =>
+            {
+                tracing::info!(%error, "users, roles and grants are read again");
+                readings += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn read_once(client: &Client, databases: &[String]) -> CallResult<Option<AccessControl>> {
     let request = ListCredUsersRequest::default();
     let Some(users) = unless_refused(client, request).await? else { return Ok(None) };
     let request = SelectRoleRequest { include_user_info: true, ..Default::default() };

@@ -211,13 +211,22 @@ async fn aliases(client: &Client, collection: &ListedCollection) -> CallResult<O
     }
 }
 
+/// A collection whose load has failed is not loaded: 2.3 answers with the failure instead of a state. A backup does not
+/// need the query nodes, so it does not fail for them.
 async fn load_state(client: &Client, collection: &ListedCollection) -> CallResult<Option<LoadState>> {
     let answer = call_by_name(client, collection, |name| GetLoadStateRequest {
         db_name: collection.database.clone(),
         collection_name: name,
         ..Default::default()
     })
-    .await?;
+    .await;
+    let answer = match answer {
+        Err(error) if matches!(error.fault, Fault::Other | Fault::Nothing) => {
+            tracing::info!(%error, collection = collection.name, "the load state is unknown, so it counts as not loaded");
+            return Ok(Some(LoadState::NotLoaded));
+        }
+        answer => answer?,
+    };
     Ok(answer.map(|(_, answer)| match answer.state() {
         ProtoLoadState::NotExist | ProtoLoadState::NotLoad => LoadState::NotLoaded,
         ProtoLoadState::Loading => LoadState::Loading,
@@ -225,7 +234,8 @@ async fn load_state(client: &Client, collection: &ListedCollection) -> CallResul
     }))
 }
 
-/// 0 when the collection was released or dropped since its load state was read.
+/// 0 when the collection was released or dropped since its load state was read. One that is loaded has a replica, also
+/// while a query node that holds it is away.
 async fn replica_count(client: &Client, collection: &ListedCollection) -> CallResult<u32> {
     let request = GetReplicasRequest {
         db_name: collection.database.clone(),
@@ -235,6 +245,10 @@ async fn replica_count(client: &Client, collection: &ListedCollection) -> CallRe
     match client.call(request).await {
         Ok(answer) => Ok(u32::try_from(answer.replicas.len()).unwrap_or(u32::MAX)),
         Err(error) if matches!(error.fault, Fault::Nothing | Fault::NotFound) => Ok(0),
+        Err(error) if matches!(error.fault, Fault::Unavailable | Fault::Other) => {
+            tracing::info!(%error, collection = collection.name, "the number of replicas is unknown, so it counts as one");
+            Ok(1)
+        }
         Err(error) => Err(error),
     }
 }

@@ -210,7 +210,14 @@ fn not_compared(pair: &Pair, difference: String) -> ComparedCollection {
 }
 
 const fn is_about_one_collection(kind: PortErrorKind) -> bool {
-    matches!(kind, PortErrorKind::NotFound | PortErrorKind::Corrupt | PortErrorKind::Unsupported)
+    matches!(
+        kind,
+        PortErrorKind::NotFound
+            | PortErrorKind::Corrupt
+            | PortErrorKind::Unsupported
+            // It did not hold still for the look at it.
+            | PortErrorKind::Changed
+    )
 }
 
 fn missing(message: String) -> PortError {
