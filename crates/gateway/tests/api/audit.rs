@@ -370,7 +370,7 @@ async fn jobs_are_filtered_retried_and_followed_by_project() {
         (json!({"types": ["VERIFY"]}), 0),
         (json!({"createdBy": "owner"}), 2),
         (json!({"createdBy": "somebody"}), 0),
-        (json!({"text": "cluster \"prod\""}), 2),
+        (json!({"text": "Prod"}), 2),
         (json!({"text": "nothing like it"}), 0),
         (json!({"states": ["CANCELED"], "text": "prod"}), 1),
     ] {
