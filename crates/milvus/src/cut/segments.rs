@@ -5,7 +5,10 @@ use crate::client::Client;
 use crate::error::CallResult;
 use crate::listing::{ListedCollection, NAME_TRIES, call_by_name, current_name, renamed_too_often};
 use milvus::proto::common::{SegmentLevel, SegmentState};
-use milvus::proto::milvus::{GetPersistentSegmentInfoRequest, PersistentSegmentInfo};
+use milvus::proto::milvus::{
+    GetPersistentSegmentInfoRequest, GetPersistentSegmentInfoResponse, PersistentSegmentInfo,
+};
+use std::time::Duration;
 
 /// A segment as a list shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +38,7 @@ pub(crate) async fn list(
 ) -> CallResult<Option<Vec<ListedSegment>>> {
     let mut target = collection.clone();
     for _ in 0..NAME_TRIES {
-        let answer = call_by_name(client, &target, |name| GetPersistentSegmentInfoRequest {
-            db_name: collection.database.clone(),
-            collection_name: name,
-            ..Default::default()
-        })
-        .await?;
+        let answer = list_by_name(client, &target).await?;
         let Some((_, answer)) = answer else { return Ok(None) };
         if answer.infos.iter().all(|info| info.collection_id == collection.id) {
             return Ok(Some(answer.infos.iter().filter_map(listed_segment).collect()));
@@ -52,6 +50,36 @@ pub(crate) async fn list(
         }
     }
     Err(renamed_too_often(GetPersistentSegmentInfoRequest::METHOD, collection))
+}
+
+/// Times that a list is asked for again which lost one of its segments while the server made it.
+const LOST_TRIES: u32 = 10;
+/// Time between two of them.
+const LOST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The server looks up the ids first and the segments then. One that a compaction takes away in between makes it refuse
+/// the whole list, in words only (seen on 2.3.5).
+async fn list_by_name(
+    client: &Client,
+    target: &ListedCollection,
+) -> CallResult<Option<(String, GetPersistentSegmentInfoResponse)>> {
+    let mut tries = 1;
+    loop {
+        let answer = call_by_name(client, target, |name| GetPersistentSegmentInfoRequest {
+            db_name: target.database.clone(),
+            collection_name: name,
+            ..Default::default()
+        })
+        .await;
+        match answer {
+            Err(error) if tries < LOST_TRIES && error.message.contains("segment not found") => {
+                tracing::debug!(%error, "the list of segments is asked for again");
+                tries += 1;
+                tokio::time::sleep(LOST_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 fn listed_segment(info: &PersistentSegmentInfo) -> Option<ListedSegment> {
