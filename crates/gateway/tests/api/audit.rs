@@ -202,12 +202,12 @@ async fn what_was_made_and_changed_is_found_by_its_id() {
 
     let hold = "mutation($id: ID!) { holdBackup(input: {backupId: $id, reason: \"audit of 2026\"}) { hold { id } } }";
     let answer = api.ask(hold, json!({"id": backup_id})).await.data();
-    let held = &api.audit(json!({"target": backup_id, "action": "holdBackup"})).await[0];
-    let inputs = held["inputs"].as_array().unwrap();
-    assert!(inputs.contains(&json!({"field": "reason", "value": "audit of 2026"})), "{held}");
+    let noted = &api.audit(json!({"target": backup_id, "action": "holdBackup"})).await[0];
+    let inputs = noted["inputs"].as_array().unwrap();
+    assert!(inputs.contains(&json!({"field": "reason", "value": "audit of 2026"})), "{inputs:?}");
     assert!(
         inputs.contains(&json!({"field": "holdId", "value": answer["holdBackup"]["hold"]["id"]})),
-        "{held}"
+        "{inputs:?}"
     );
     // Facts of one mutation are not those of the next.
     let two = format!(
