@@ -221,7 +221,11 @@ async fn a_subscription_begins_with_the_present_and_ends_with_the_end() {
     api.outside.close_gate();
     let (_, job_id) = api.create_backup(&cluster_id).await;
     let mut client = SocketClient::admitted(address, &api.owner).await;
-    let query = "subscription($id: ID!) { jobUpdated(jobId: $id) { id state phase backup { status } } }";
+    // Everything that changes in a job, so that no two events are alike which are about a change.
+    let query = "subscription($id: ID!) { jobUpdated(jobId: $id) { id state phase attempt startedAt endedAt failure
+        progress { percent bytesDone bytesTotal bytesReused objectsDone objectsTotal objectsReused bytesThroughServer
+            bytesPerSecond remainingSeconds }
+        backup { status } } }";
     client.subscribe("1", query, json!({"id": job_id})).await;
     let first = client.event().await.unwrap();
     assert_eq!(first["data"]["jobUpdated"]["id"], job_id.as_str());
