@@ -7,12 +7,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use milvault_domain::backup::BackupScope;
 use milvault_domain::milvus::Capabilities;
 use milvus::proto::milvus::{ListDatabasesRequest, ShowCollectionsRequest};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Calls of one kind that are under way at once.
 pub(crate) const CALLS_AT_ONCE: usize = 8;
-/// Names of one collection that a call tries. A program that does nothing but rename gives about a hundred names a
-/// second, of which every second or third call misses its own.
-pub(crate) const NAME_TRIES: usize = 20;
+/// Time in which a call by name catches up with a collection. A program that does nothing but rename gives about a
+/// hundred names a second; on a busy machine most calls miss theirs.
+const NAME_PATIENCE: Duration = Duration::from_mins(1);
 /// The database of servers that know no databases.
 const DEFAULT_DATABASE: &str = "default";
 
@@ -92,6 +94,31 @@ pub(crate) async fn collections_of(
     Ok(lists.into_iter().flatten().flatten().collect())
 }
 
+/// The time left for calls by the name of one collection.
+pub(crate) struct NameChase<'a> {
+    collection: &'a ListedCollection,
+    until: Instant,
+}
+
+impl<'a> NameChase<'a> {
+    pub(crate) fn new(collection: &'a ListedCollection) -> Self {
+        Self { collection, until: Instant::now() + NAME_PATIENCE }
+    }
+
+    /// To be asked before another name is tried.
+    ///
+    /// # Errors
+    ///
+    /// `method` could not keep up with the names. Leaving the collection out instead would be wrong: it is there.
+    pub(crate) fn go_on(&self, method: &'static str) -> CallResult<()> {
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        let message = format!("{} is renamed faster than it can be asked about", self.collection.full_name());
+        Err(CallError::new(Fault::Unavailable, method, message))
+    }
+}
+
 /// Makes a call that needs a collection's name; follows the collection when it is renamed meanwhile. `None` when
 /// it is gone. Also gives the name that worked.
 pub(crate) async fn call_by_name<C: Call>(
@@ -99,8 +126,9 @@ pub(crate) async fn call_by_name<C: Call>(
     collection: &ListedCollection,
     request: impl Fn(String) -> C,
 ) -> CallResult<Option<(String, C::Answer)>> {
+    let chase = NameChase::new(collection);
     let mut name = collection.name.clone();
-    for _ in 0..NAME_TRIES {
+    loop {
         match client.call(request(name.clone())).await {
             Ok(answer) => return Ok(Some((name, answer))),
             Err(error) if error.is_not_found() => match current_name(client, collection).await? {
@@ -109,15 +137,8 @@ pub(crate) async fn call_by_name<C: Call>(
             },
             Err(error) => return Err(error),
         }
+        chase.go_on(C::METHOD)?;
     }
-    Err(renamed_too_often(C::METHOD, collection))
-}
-
-/// The failure of a call that could not keep up with a collection's names. Leaving the collection out instead would
-/// be wrong: it is there.
-pub(crate) fn renamed_too_often(method: &'static str, collection: &ListedCollection) -> CallError {
-    let message = format!("{} is renamed faster than it can be asked about", collection.full_name());
-    CallError::new(Fault::Unavailable, method, message)
 }
 
 /// The name that a collection has now; `None` when it is gone.

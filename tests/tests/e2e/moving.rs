@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use milvault_tests::demo::byte_check;
 use milvault_tests::milvus_client::MilvusClient;
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,8 @@ const BACKUPS: usize = 3;
 const WRITTEN_ROWS: u64 = 5_000;
 /// Rows of the collection that is dropped after the first backup.
 const DOOMED_ROWS: u64 = 1_000;
+/// Between two renames. Without any, the test would be about whose calls get through, not about names.
+const RENAME_PAUSE: Duration = Duration::from_millis(20);
 /// Rows of the collection whose name changes.
 const RENAMED_ROWS: u64 = 200;
 
@@ -173,5 +176,6 @@ async fn rename(database: MilvusClient, step: u64) -> Result<()> {
     if step == 0 {
         plain_collection(&database, "name_0", RENAMED_ROWS, DIMENSION).await?;
     }
+    tokio::time::sleep(RENAME_PAUSE).await;
     database.rename_collection(&format!("name_{step}"), &format!("name_{}", step + 1)).await
 }

@@ -6,13 +6,13 @@ use super::segments;
 use crate::call::Call;
 use crate::client::Client;
 use crate::error::{CallError, CallResult, Fault};
-use crate::listing::{CALLS_AT_ONCE, ListedCollection, NAME_TRIES, call_by_name, renamed_too_often};
+use crate::listing::{CALLS_AT_ONCE, ListedCollection, NameChase, call_by_name};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::{StreamExt, TryStreamExt, stream};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvus::proto::milvus::{DescribeCollectionRequest, FlushRequest, GetFlushStateRequest};
 use milvus::proto::schema::LongArray;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -107,14 +107,15 @@ fn pauses() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Flushes one collection; false when it is gone. The flush goes by name and its answer carries no collection id, so
-/// the name is looked up afterwards: if it belongs to another collection now, the wrong one may have been flushed
-/// (which does no harm), and ours is flushed under its new name.
+/// Flushes one collection; false when it is gone. The flush goes by name and its answer carries no collection id, so it
+/// is looked up afterwards whose flush it was. If it was another's (which does no harm), ours is flushed under its new
+/// name.
 async fn flush<T>(client: &Client, mut flushing: Flushing<T>) -> CallResult<(Flushing<T>, bool)> {
-    let database = flushing.collection.database.clone();
-    for _ in 0..NAME_TRIES {
+    let chased = flushing.collection.clone();
+    let chase = NameChase::new(&chased);
+    loop {
         let answer = call_by_name(client, &flushing.collection, |name| FlushRequest {
-            db_name: database.clone(),
+            db_name: chased.database.clone(),
             collection_names: vec![name],
             ..Default::default()
         })
@@ -124,14 +125,31 @@ async fn flush<T>(client: &Client, mut flushing: Flushing<T>) -> CallResult<(Flu
             let message = format!("no flush timestamp for `{name}` in the answer");
             return Err(CallError::new(Fault::Other, FlushRequest::METHOD, message));
         };
-        if id_behind(client, &database, &name).await? == Some(flushing.collection.id) {
+        let (sealed, flushed) = (ids(&answer.coll_seg_i_ds, &name), ids(&answer.flush_coll_seg_i_ds, &name));
+        let is_ours = match id_behind(client, &chased.database, &name).await? {
+            Some(id) => id == chased.id,
+            None => owns_any(client, &chased, sealed.iter().chain(&flushed)).await?,
+        };
+        if is_ours {
             flushing.timestamp = timestamp;
-            flushing.evidence.sealed = ids(&answer.coll_seg_i_ds, &name);
-            flushing.evidence.flushed = ids(&answer.flush_coll_seg_i_ds, &name);
+            flushing.evidence.sealed = sealed;
+            flushing.evidence.flushed = flushed;
             return Ok((flushing, true));
         }
+        chase.go_on(FlushRequest::METHOD)?;
     }
-    Err(renamed_too_often(FlushRequest::METHOD, &flushing.collection))
+}
+
+/// Whether one of these segments is of the collection. Ids are unique in a cluster, so this tells whose they all are
+/// when the name that was flushed is gone already.
+async fn owns_any(
+    client: &Client,
+    collection: &ListedCollection,
+    mut segments: impl Iterator<Item = &i64>,
+) -> CallResult<bool> {
+    let listed = segments::list(client, collection).await?.unwrap_or_default();
+    let listed: HashSet<i64> = listed.into_iter().map(|segment| segment.id).collect();
+    Ok(segments.any(|id| listed.contains(id)))
 }
 
 fn ids(of_names: &HashMap<String, LongArray>, name: &str) -> Vec<i64> {

@@ -3,7 +3,7 @@
 use crate::call::Call;
 use crate::client::Client;
 use crate::error::CallResult;
-use crate::listing::{ListedCollection, NAME_TRIES, call_by_name, current_name, renamed_too_often};
+use crate::listing::{ListedCollection, NameChase, call_by_name, current_name};
 use milvus::proto::common::{SegmentLevel, SegmentState};
 use milvus::proto::milvus::{
     GetPersistentSegmentInfoRequest, GetPersistentSegmentInfoResponse, PersistentSegmentInfo,
@@ -36,8 +36,9 @@ pub(crate) async fn list(
     client: &Client,
     collection: &ListedCollection,
 ) -> CallResult<Option<Vec<ListedSegment>>> {
+    let chase = NameChase::new(collection);
     let mut target = collection.clone();
-    for _ in 0..NAME_TRIES {
+    loop {
         let answer = list_by_name(client, &target).await?;
         let Some((_, answer)) = answer else { return Ok(None) };
         if answer.infos.iter().all(|info| info.collection_id == collection.id) {
@@ -48,8 +49,8 @@ pub(crate) async fn list(
             Some(name) => target.name = name,
             None => return Ok(None),
         }
+        chase.go_on(GetPersistentSegmentInfoRequest::METHOD)?;
     }
-    Err(renamed_too_often(GetPersistentSegmentInfoRequest::METHOD, collection))
 }
 
 /// Times that a list is asked for again which lost one of its segments while the server made it.

@@ -79,6 +79,15 @@ async fn a_flush_follows_a_renamed_collection() {
 }
 
 #[tokio::test]
+async fn a_flush_counts_although_its_name_is_gone_at_once() {
+    let milvus = ScriptedMilvus::with_collections(&["a"]);
+    milvus.state().at_flush = [AtFlush::RenameAfter("a", "z")].into();
+    let cut = milvus.connected().await.take_cut(&BackupScope::Cluster).await.unwrap();
+    assert_eq!(segments(&cut), [("a", vec![100, 101])]);
+    assert_eq!(milvus.state().flushes, 1);
+}
+
+#[tokio::test]
 async fn a_limited_rate_is_met_with_patience() {
     let milvus = ScriptedMilvus::with_collections(&["a"]);
     milvus.state().at_flush = [AtFlush::RateLimit].into();

@@ -26,6 +26,8 @@ pub(crate) enum AtFlush {
     Compact(&'static str),
     /// The collection gets another name before the flush.
     Rename(&'static str, &'static str),
+    /// The collection gets another name as soon as it is flushed.
+    RenameAfter(&'static str, &'static str),
     /// The server asks for fewer flushes.
     RateLimit,
 }
@@ -265,7 +267,9 @@ impl MilvusService for ScriptedMilvus {
         let name = request.into_inner().collection_names.remove(0);
         let mut state = self.state();
         state.flushes += 1;
+        let mut renamed_after = None;
         match state.at_flush.pop_front() {
+            Some(AtFlush::RenameAfter(from, to)) => renamed_after = Some((from, to)),
             None | Some(AtFlush::Nothing) => {}
             Some(AtFlush::Drop(dropped)) => {
                 state.collections.remove(dropped);
@@ -287,6 +291,10 @@ impl MilvusService for ScriptedMilvus {
             return Ok(Response::new(FlushResponse { status: Some(not_found()), ..Default::default() }));
         };
         let segments = LongArray { data: collection.segments.clone() };
+        if let Some((from, to)) = renamed_after {
+            let collection = state.collections.remove(from).unwrap();
+            state.collections.insert(to.to_owned(), collection);
+        }
         Ok(Response::new(FlushResponse {
             flush_coll_seg_i_ds: HashMap::from([(name.clone(), segments)]),
             coll_flush_ts: HashMap::from([(name, u64::MAX)]),
