@@ -38,14 +38,20 @@ impl SqliteDatabase {
     pub(crate) async fn open(path: &Path) -> PortResult<Self> {
         let lock = take_lock(path)?;
         create_private(path).map_err(|error| file_error(path, error))?;
-        let options =
-            SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).foreign_keys(true);
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            // What is needed to undo a statement is small, and would be a file with every transaction.
+            .pragma("temp_store", "MEMORY");
         let writer = connect_writer(
             options.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),
         )
         .await
         .map_err(|error| error.context(path.display()))?;
         let readers = SqlitePoolOptions::new()
+            // A new connection reads the whole schema first; better now than when somebody waits.
+            .min_connections(READERS_MAX)
             .max_connections(READERS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)

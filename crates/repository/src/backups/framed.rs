@@ -20,11 +20,15 @@ const WRITE_BYTES: usize = 256 << 10;
 /// Lists of objects that are decoded at once, and wait for their turn.
 const DECODED_AT_ONCE: usize = 3;
 
+/// What an object takes at least in a manifest, nearly: identity, key, size, place and hash.
+const OBJECT_BYTES_MIN: u64 = 100;
+
 /// Reads a framed file piece by piece.
 pub(crate) struct FramedReader {
     bytes: BoxStream<'static, PortResult<Bytes>>,
     decoder: Option<Decoder>,
     path: String,
+    size_bytes: u64,
     /// What [`FramedReader::for_each_object`] passed.
     packs: Vec<PackSize>,
 }
@@ -40,8 +44,14 @@ impl FramedReader {
             bytes,
             decoder: Some(Decoder::new(kind)),
             path: place.display(path),
+            size_bytes: facts.size_bytes,
             packs: Vec::new(),
         }))
+    }
+
+    /// About as many objects as the file holds, rather too many than too few.
+    pub(crate) fn objects_estimate(&self) -> usize {
+        usize::try_from(self.size_bytes / OBJECT_BYTES_MIN).unwrap_or(0)
     }
 
     /// The next piece; `None` after the closing frame was given out.

@@ -88,6 +88,9 @@ async fn take_objects(
     settled: &HashSet<i64>,
     holdings: &mut Holdings,
 ) -> PortResult<Vec<PackSize>> {
+    if !settled.is_empty() {
+        holdings.settled.reserve(reader.objects_estimate());
+    }
     reader.for_each_object(|object| holdings.take(object, settled)).await?;
     let packs = reader.into_packs();
     holdings.pack_sizes.extend(packs.iter().map(|pack| (pack.pack_id, pack.size_bytes)));
