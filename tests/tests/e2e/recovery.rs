@@ -1,7 +1,7 @@
 //! A catalog that is deleted is made again from the repository, and everything goes on.
 
 use crate::support::{
-    Installation, PATIENCE, local_milvus, local_storage, plain_collection, run_directory, text,
+    Api, Installation, PATIENCE, local_milvus, local_storage, plain_collection, run_directory, text,
 };
 use anyhow::{Context as _, Result, ensure};
 use milvault_tests::servers::{Postgres, Tools};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 mod on_servers;
 
@@ -98,6 +99,23 @@ async fn rebuild(installation: &Installation, repository: &str, more: &[&str]) -
     installation.milvault.run_command(&arguments).await
 }
 
+/// The newest of the catalog's backups that is wanted, as soon as there is one that has ended.
+async fn ended_catalog_backup(api: &Api, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    let look = "{ catalogBackups(first: 5) { name state sizeBytes error repository { name } } }";
+    let ended = async {
+        loop {
+            let mut listed = api.request(look, json!({})).await?;
+            let listed = listed["catalogBackups"].as_array_mut().context("a list")?;
+            let has_ended = |backup: &&mut Value| wanted(backup) && backup["state"] != "IN_PROGRESS";
+            if let Some(ended) = listed.iter_mut().find(has_ended) {
+                return Ok(ended.take());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.context("no backup of the catalog was made")?
+}
+
 fn words(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -118,13 +136,8 @@ async fn a_catalog_is_restored_from_its_daily_backup_into_another_database() -> 
     plain_collection(&milvus.create_database("recovery_daily").await?, "rows", 500, 16).await?;
     let (before, _) = installation.api.back_up(&cluster_id, &["recovery_daily"]).await?;
     // The first look comes half a minute after the start.
-    let directory = installation.repository_dir().join("catalog");
-    let made = async {
-        while !directory.exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, made).await.context("there is no backup of the catalog")?;
+    let made = ended_catalog_backup(&installation.api, |_| true).await?;
+    ensure!(made["state"] == "MADE", "{made}");
     let (since, _) = installation.api.back_up(&cluster_id, &["recovery_daily"]).await?;
     let seen_before = seen(&installation).await?;
     installation.milvault.kill()?;

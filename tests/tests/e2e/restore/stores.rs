@@ -1,8 +1,10 @@
 //! Source and target on different stores: a directory, a bucket, and both ways between them.
 
 use super::{check_clean, check_rows};
-use crate::support::{Installation, LAKE, TypedCollection, local_milvus, local_storage, s3_milvus};
-use anyhow::Result;
+use crate::support::{
+    Api, Installation, LAKE, TypedCollection, local_milvus, local_storage, plain_collection, s3_milvus, text,
+};
+use anyhow::{Result, ensure};
 use milvault_tests::milvus_client::{MilvusClient, Rows};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -10,6 +12,7 @@ use std::collections::BTreeMap;
 const DATABASE: &str = "between_stores";
 const ROWS: u64 = 300;
 const VAULT: &str = "vault-restore";
+const VAULT_ELSEWHERE: &str = "vault-elsewhere";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_travel_between_a_directory_and_a_bucket_both_ways() -> Result<()> {
@@ -73,6 +76,77 @@ async fn rows_travel_between_a_directory_and_a_bucket_both_ways() -> Result<()> 
     }
     check_clean(&source).await?;
     installation.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_is_not_the_targets_own_fails_in_words_and_leaves_nothing() -> Result<()> {
+    const DATABASE: &str = "not_its_own";
+    let (store, on_s3) = s3_milvus().await?;
+    for bucket in [VAULT_ELSEWHERE, "not-the-lake"] {
+        store.create_bucket(bucket).await?;
+    }
+    let secret = ("MILVAULT_SECRET_S3", store.admin().secret_key.as_str());
+    let installation = Installation::start_with("restore_elsewhere", &[secret]).await?;
+    let api = &installation.api;
+    let storage = |bucket: &str, prefix: &str| -> Value {
+        json!({ "s3": {
+            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
+            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": secret.0 },
+        } })
+    };
+    let (local_id, milvus) = installation.with_local_cluster(json!({})).await?;
+    let in_bucket = api.register_repository("bucket", &storage(VAULT_ELSEWHERE, "")).await?;
+    let wrong_bucket = storage("not-the-lake", "files");
+    let s3_id =
+        api.register_cluster(&on_s3.uri(), &wrong_bucket, &in_bucket, json!({ "name": "on s3" })).await?;
+    let database = milvus.create_database(DATABASE).await?;
+    plain_collection(&database, "rows", ROWS, 8).await?;
+    let params = [("index_type", "FLAT"), ("metric_type", "L2"), ("params", "{}")];
+    database.create_index("rows", "embedding", &params).await?;
+    database.load("rows").await?;
+    let rows = database.rows("rows").await?;
+    let (backup, _) = api.back_up(&local_id, &[DATABASE]).await?;
+
+    // A Milvus looks for what it imports in its own bucket.
+    let into_s3 = json!({ "backupId": backup["id"], "targetClusterId": s3_id, "suffix": "_again" });
+    let failure = failed_restore(api, into_s3.clone()).await?;
+    ensure!(failure.contains("not-the-lake") && failure.contains("updateCluster"), "{failure}");
+    assert_eq!(
+        list(&store.bucket("not-the-lake")?, "files").await?,
+        Vec::<String>::new(),
+        "nothing stays staged"
+    );
+    let on_s3 = MilvusClient::connect(&on_s3.uri()).await?.in_database(DATABASE);
+    assert_eq!(on_s3.collection_names().await?, Vec::<String>::new());
+
+    // It reads any directory that it is told, but what it makes of the rows lies in its own.
+    let elsewhere = installation.repository_dir().with_file_name("elsewhere");
+    std::fs::create_dir_all(elsewhere.join("insert_log"))?;
+    api.update_cluster(&local_id, json!({ "storage": { "local": { "path": elsewhere } } })).await?;
+    let into_local = json!({ "backupId": backup["id"], "targetClusterId": local_id, "suffix": "_again" });
+    let failure = failed_restore(api, into_local.clone()).await?;
+    ensure!(failure.contains("the target cluster's registered storage"), "{failure}");
+    assert_eq!(database.collection_names().await?, ["rows"]);
+    let left: Vec<_> =
+        std::fs::read_dir(&elsewhere)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    assert_eq!(left, ["insert_log"], "nothing stays staged");
+
+    // What the words ask for helps.
+    api.update_cluster(&s3_id, json!({ "storage": storage(LAKE, "files") })).await?;
+    api.update_cluster(&local_id, json!({ "storage": { "local": { "path": local_storage().await? } } }))
+        .await?;
+    for (input, database) in [(into_s3, &on_s3), (into_local, &database)] {
+        api.restore_ok(input).await?;
+        check_rows(database, "rows_again", &rows).await?;
+    }
+    installation.finish().await
+}
+
+/// The reason that a restore failed for.
+async fn failed_restore(api: &Api, input: Value) -> Result<String> {
+    let job = api.restore(input).await?;
+    assert_eq!(job["state"], "FAILED", "{job}");
+    Ok(text(&job["failure"]).to_owned())
 }
 
 async fn list(store: &object_store::aws::AmazonS3, prefix: &str) -> Result<Vec<String>> {

@@ -116,7 +116,7 @@ async fn fill(
         drill::report(job, compared.clone()).await?;
         check_differences(&compared)?;
     } else {
-        rows::check_counts(place, &counts)?;
+        rows::check_counts(&job.cluster, place, &counts)?;
         if job.request.compare > CompareDepth::Counts {
             let compared = compare_deeply(job, place, collection, &objects, &expected, counts).await?;
             check_differences(&compared)?;

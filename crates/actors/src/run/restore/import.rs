@@ -7,6 +7,7 @@ use super::place::{Place, shown};
 use super::poll::Polls;
 use crate::telemetry;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use milvault_domain::cluster::Cluster;
 use milvault_domain::milvus::CollectionCut;
 use milvault_domain::object::StoredObject;
 use milvault_domain::ports::{ImportRequest, ImportState, PortError, PortErrorKind, PortResult};
@@ -148,7 +149,11 @@ async fn wait_for(
         match &progress.state {
             ImportState::Completed => return Ok(()),
             ImportState::Failed(reason) => {
-                let message = format!("{} failed in the target's Milvus: {reason}", what());
+                let message = format!(
+                    "{} failed in the target's Milvus: {reason}; {}",
+                    what(),
+                    storage_advice(&job.cluster)
+                );
                 return Err(PortError::new(PortErrorKind::Internal, message));
             }
             ImportState::Running => meter.imported(progress.percent),
@@ -168,6 +173,17 @@ async fn wait_for(
         }
         polls.pause().await;
     }
+}
+
+/// What to look at when a target does not find what was staged for it. Nobody can see that a storage is another Milvus's
+/// until this one looks for files in its own.
+pub(super) fn storage_advice(cluster: &Cluster) -> String {
+    format!(
+        "the files were staged in `{}`, the storage of cluster `{}`: if Milvus did not find them there, it uses another \
+         bucket or path, which `updateCluster` can be told",
+        cluster.storage.display_url(),
+        cluster.name,
+    )
 }
 
 /// Waits for a slot.

@@ -1,9 +1,11 @@
 //! Whether all rows arrived: what a server says about its imports is not enough, so they are counted.
 
 use super::Restoring;
+use super::import::storage_advice;
 use super::place::{Place, shown};
 use super::poll::Polls;
 use crate::run::compare::ExpectedRows;
+use milvault_domain::cluster::Cluster;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use milvault_domain::restore::PartitionRows;
 
@@ -56,7 +58,7 @@ fn side_by_side(expected: &ExpectedRows, counts: &[(String, u64)]) -> Vec<Partit
 }
 
 /// Fails when the figures differ, with the partitions in which they do.
-pub(super) fn check_counts(place: &Place<'_>, rows: &[PartitionRows]) -> PortResult<()> {
+pub(super) fn check_counts(cluster: &Cluster, place: &Place<'_>, rows: &[PartitionRows]) -> PortResult<()> {
     let differing: Vec<&PartitionRows> = rows.iter().filter(|row| row.found != row.expected).collect();
     if differing.is_empty() {
         return Ok(());
@@ -72,8 +74,12 @@ pub(super) fn check_counts(place: &Place<'_>, rows: &[PartitionRows]) -> PortRes
         words.push(format!("and {} more partitions differ", differing.len() - NAMED_MAX));
     }
     let name = shown(&place.plan.target);
-    Err(PortError::new(
-        PortErrorKind::Corrupt,
-        format!("not all rows of {name} arrived although the target reported success: {}", words.join(", ")),
-    ))
+    let mut message =
+        format!("not all rows of {name} arrived although the target reported success: {}", words.join(", "));
+    if rows.iter().all(|row| row.found == 0) {
+        // 2.3.5 takes a prefix of its bucket under which there is nothing for an import of no rows.
+        message.push_str("; ");
+        message.push_str(&storage_advice(cluster));
+    }
+    Err(PortError::new(PortErrorKind::Corrupt, message))
 }
