@@ -1,6 +1,9 @@
 //! A backup of a real Milvus is copied from a directory to an S3 server, and stands by itself there.
 
-use crate::support::{Bucket, Installation, LAKE, number, plain_collection, s3_milvus, text};
+use crate::support::{
+    Bucket, Installation, LAKE, index_and_load, number, plain_collection, s3_milvus, s3_secret, s3_storage,
+    text,
+};
 use anyhow::{Result, ensure};
 use milvault_tests::graphql_client::GraphqlError;
 use milvault_tests::milvus_client::MilvusClient;
@@ -16,25 +19,17 @@ const OFFSITE: (&str, &str) = ("offsite", "milvault/second");
 async fn a_copy_outlives_the_backup_it_was_taken_from() -> Result<()> {
     let (store, milvus) = s3_milvus().await?;
     store.create_bucket(OFFSITE.0).await?;
-    let secret = ("MILVAULT_SECRET_S3", store.admin().secret_key.as_str());
+    let secret = s3_secret(store);
     let grace = ("MILVAULT_JOBS__SWEEP_GRACE_SECONDS", "0");
     let installation = Installation::start_with("copies", &[secret, grace]).await?;
     let api = &installation.api;
-    let storage = |bucket: &str, prefix: &str| -> Value {
-        json!({ "s3": {
-            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
-            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": secret.0 },
-        } })
-    };
+    let storage = |bucket: &str, prefix: &str| s3_storage(store, bucket, prefix);
     let first = api.register_local_repository("directory", &installation.repository_dir()).await?;
     let second = api.register_repository("offsite", &storage(OFFSITE.0, OFFSITE.1)).await?;
     let cluster_id = api.register_cluster(&milvus.uri(), &storage(LAKE, "files"), &first, json!({})).await?;
     let database = MilvusClient::connect(&milvus.uri()).await?.create_database(DATABASE).await?;
     plain_collection(&database, "kept", ROWS, 64).await?;
-    database
-        .create_index("kept", "embedding", &[("index_type", "FLAT"), ("metric_type", "L2"), ("params", "{}")])
-        .await?;
-    database.load("kept").await?;
+    index_and_load(&database, "kept").await?;
     database.delete("kept", "id in [1, 2, 3]").await?;
     let expected = database.rows("kept").await?;
     let (backup, _) = api.back_up(&cluster_id, &[DATABASE]).await?;

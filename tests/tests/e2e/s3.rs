@@ -2,11 +2,11 @@
 
 use crate::support::{
     Bucket, Installation, LAKE, compare_buckets, compare_with_directory, number, plain_collection, s3_milvus,
-    text,
+    s3_secret, s3_storage, text,
 };
 use anyhow::{Result, ensure};
 use milvault_tests::milvus_client::MilvusClient;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const DATABASE: &str = "on_s3";
 /// Bucket and prefix of the repository.
@@ -16,15 +16,10 @@ const VAULT: (&str, &str) = ("vault", "milvault/production");
 async fn the_store_copies_between_its_buckets_and_a_directory_gets_the_same_bytes() -> Result<()> {
     let (store, milvus) = s3_milvus().await?;
     store.create_bucket(VAULT.0).await?;
-    let secret = ("MILVAULT_SECRET_S3", store.admin().secret_key.as_str());
+    let secret = s3_secret(store);
     let installation = Installation::start_with("s3", &[secret]).await?;
     let api = &installation.api;
-    let storage = |bucket: &str, prefix: &str| -> Value {
-        json!({ "s3": {
-            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
-            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": secret.0 },
-        } })
-    };
+    let storage = |bucket: &str, prefix: &str| s3_storage(store, bucket, prefix);
     let in_bucket = api.register_repository("bucket", &storage(VAULT.0, VAULT.1)).await?;
     let cluster_id =
         api.register_cluster(&milvus.uri(), &storage(LAKE, "files"), &in_bucket, json!({})).await?;

@@ -1,7 +1,10 @@
 //! Recovery where repositories are buckets and the catalog is PostgreSQL's.
 
 use super::{FAST, ended_catalog_backup, rebuild, remove, seen, words};
-use crate::support::{Api, Installation, LAKE, plain_collection, run_directory, s3_milvus, text};
+use crate::support::{
+    Api, Installation, LAKE, plain_collection, run_directory, s3_argument, s3_milvus, s3_secret, s3_storage,
+    text,
+};
 use anyhow::{Context as _, Result, ensure};
 use milvault_tests::milvus_client::MilvusClient;
 use milvault_tests::servers::{Postgres, Tools};
@@ -9,23 +12,15 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-/// Variable that holds the secret key of the store.
-const SECRET: &str = "MILVAULT_SECRET_S3";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_catalog_is_rebuilt_from_a_bucket() -> Result<()> {
     const BUCKET: &str = "recovered";
     const DATABASE: &str = "recovery_s3";
     let (store, milvus) = s3_milvus().await?;
     store.create_bucket(BUCKET).await?;
-    let secret = (SECRET, store.admin().secret_key.as_str());
+    let secret = s3_secret(store);
     let mut installation = Installation::start_with("recovery_s3", &[secret, FAST[0]]).await?;
-    let storage = |bucket: &str, prefix: &str| -> Value {
-        json!({ "s3": {
-            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
-            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": SECRET },
-        } })
-    };
+    let storage = |bucket: &str, prefix: &str| s3_storage(store, bucket, prefix);
     let api = &installation.api;
     let repository_id = api.register_repository("bucket", &storage(BUCKET, "milvault/prod")).await?;
     let cluster_id =
@@ -47,11 +42,7 @@ async fn a_catalog_is_rebuilt_from_a_bucket() -> Result<()> {
     catalog_backup_made(api).await?;
     installation.milvault.kill()?;
 
-    let place = format!(
-        "bucket=s3:bucket={BUCKET},prefix=milvault/prod,endpoint={},access_key_id={},secret_access_key=env:{SECRET}",
-        store.endpoint(),
-        store.admin().access_key
-    );
+    let place = s3_argument(store, BUCKET, "milvault/prod");
     lose(&installation)?;
     let owner_key = installation.milvault.api_key_file();
     let owner_key = owner_key.to_str().context("a path in Unicode")?;
@@ -91,14 +82,9 @@ async fn a_catalog_is_restored_from_a_bucket() -> Result<()> {
     const DATABASE: &str = "restored_s3";
     let (store, milvus) = s3_milvus().await?;
     store.create_bucket(BUCKET).await?;
-    let secret = (SECRET, store.admin().secret_key.as_str());
+    let secret = s3_secret(store);
     let mut installation = Installation::start_with("restored_s3", &[secret]).await?;
-    let storage = |bucket: &str, prefix: &str| -> Value {
-        json!({ "s3": {
-            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
-            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": SECRET },
-        } })
-    };
+    let storage = |bucket: &str, prefix: &str| s3_storage(store, bucket, prefix);
     let api = &installation.api;
     let repository_id = api.register_repository("bucket", &storage(BUCKET, "milvault/prod")).await?;
     let cluster_id =
@@ -117,11 +103,7 @@ async fn a_catalog_is_restored_from_a_bucket() -> Result<()> {
     lose(&installation)?;
     fs::write(&key_file, &master_key)?;
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600))?;
-    let place = format!(
-        "bucket=s3:bucket={BUCKET},prefix=milvault/prod,endpoint={},access_key_id={},secret_access_key=env:{SECRET}",
-        store.endpoint(),
-        store.admin().access_key
-    );
+    let place = s3_argument(store, BUCKET, "milvault/prod");
     let restored = installation.milvault.run_command(&["catalog", "restore", "--repository", &place]).await?;
     ensure!(restored.status.success(), "{restored:?}");
     installation = installation.come_back().await?;

@@ -1,7 +1,7 @@
 //! Names that are taken, choices of what and how, dry runs, drills, and requests that cannot be right.
 
 use super::{check_rows, outcome};
-use crate::support::{Installation, number, plain_collection, plain_rows, text};
+use crate::support::{Installation, index_and_load, number, plain_collection, plain_rows, text};
 use anyhow::{Context as _, Result, ensure};
 use milvault_tests::graphql_client::GraphqlError;
 use milvault_tests::milvus_client::MilvusClient;
@@ -19,7 +19,7 @@ async fn a_taken_name_is_never_lost_whatever_the_policy() -> Result<()> {
     let database = milvus.create_database(DATABASE).await?;
     for name in ["a", "b"] {
         plain_collection(&database, name, ROWS, DIMENSION).await?;
-        ready(&database, name).await?;
+        index_and_load(&database, name).await?;
     }
     database.create_alias("a", "a_alias").await?;
     let at_cut = database.rows("a").await?;
@@ -115,7 +115,7 @@ async fn partitions_can_be_chosen_and_nonsense_is_refused_in_words() -> Result<(
         database.create_partition("parts", partition).await?;
         database.insert("parts", partition, &plain_rows(1_000 * (number as u64 + 1), 500, DIMENSION)).await?;
     }
-    ready(&database, "parts").await?;
+    index_and_load(&database, "parts").await?;
     let in_x = database.rows_in("parts", &["x"]).await?;
     assert_eq!(in_x.len(), 500);
     let (backup, _) = api.back_up(&cluster_id, &["choice"]).await?;
@@ -150,11 +150,4 @@ async fn partitions_can_be_chosen_and_nonsense_is_refused_in_words() -> Result<(
     let (code, _) = refused(json!({ "backupId": nobody })).await?;
     ensure!(["NOT_FOUND", "BAD_USER_INPUT"].contains(&&*code), "{code}");
     installation.finish().await
-}
-
-/// Has an index and is in memory, so that it can be read.
-async fn ready(database: &MilvusClient, name: &str) -> Result<()> {
-    let params = [("index_type", "FLAT"), ("metric_type", "L2"), ("params", "{}")];
-    database.create_index(name, "embedding", &params).await?;
-    database.load(name).await
 }

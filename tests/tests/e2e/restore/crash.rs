@@ -1,7 +1,9 @@
 //! The server is killed in the middle of restores, and they are cancelled: nothing is half there.
 
 use super::{check_clean, check_rows};
-use crate::support::{Installation, PATIENCE, is_final, number, plain_collection, run_directory, text};
+use crate::support::{
+    Installation, PATIENCE, index_and_load, is_final, number, plain_collection, run_directory, text,
+};
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
 use milvault_tests::milvus_client::{MilvusClient, Rows};
@@ -32,9 +34,7 @@ async fn a_restore_survives_kills_and_a_canceled_one_leaves_nothing_half_done() 
     let mut expected: BTreeMap<&str, Rows> = BTreeMap::new();
     for name in COLLECTIONS {
         plain_collection(&database, name, ROWS, DIMENSION).await?;
-        let params = [("index_type", "FLAT"), ("metric_type", "L2"), ("params", "{}")];
-        database.create_index(name, "embedding", &params).await?;
-        database.load(name).await?;
+        index_and_load(&database, name).await?;
         database.delete(name, "id in [1, 2, 3]").await?;
         expected.insert(name, database.rows(name).await?);
     }

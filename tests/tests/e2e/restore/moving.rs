@@ -1,7 +1,7 @@
 //! Programs go on writing while the backup is made: what comes back is one instant of all of it.
 
 use super::check_clean;
-use crate::support::{Installation, plain_collection, plain_rows};
+use crate::support::{Installation, index_and_load, plain_collection, plain_rows};
 use anyhow::{Result, ensure};
 use milvault_tests::milvus_client::{MilvusClient, RowKey, Rows};
 use serde_json::json;
@@ -27,9 +27,7 @@ async fn what_was_written_to_a_before_b_is_in_every_restored_state_of_both() -> 
     let database = milvus.create_database(DATABASE).await?;
     for name in ["a", "b"] {
         plain_collection(&database, name, ROWS, DIMENSION).await?;
-        let params = [("index_type", "FLAT"), ("metric_type", "L2"), ("params", "{}")];
-        database.create_index(name, "embedding", &params).await?;
-        database.load(name).await?;
+        index_and_load(&database, name).await?;
     }
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();

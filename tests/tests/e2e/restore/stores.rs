@@ -2,7 +2,8 @@
 
 use super::{check_clean, check_rows};
 use crate::support::{
-    Api, Installation, LAKE, TypedCollection, local_milvus, local_storage, plain_collection, s3_milvus, text,
+    Api, Installation, LAKE, TypedCollection, index_and_load, local_milvus, local_storage, plain_collection,
+    s3_milvus, s3_secret, s3_storage, text,
 };
 use anyhow::{Result, ensure};
 use milvault_tests::milvus_client::{MilvusClient, Rows};
@@ -18,15 +19,10 @@ const VAULT_ELSEWHERE: &str = "vault-elsewhere";
 async fn rows_travel_between_a_directory_and_a_bucket_both_ways() -> Result<()> {
     let (store, on_s3) = s3_milvus().await?;
     store.create_bucket(VAULT).await?;
-    let secret = ("MILVAULT_SECRET_S3", store.admin().secret_key.as_str());
+    let secret = s3_secret(store);
     let installation = Installation::start_with("restore_stores", &[secret]).await?;
     let api = &installation.api;
-    let storage = |bucket: &str, prefix: &str| -> Value {
-        json!({ "s3": {
-            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
-            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": secret.0 },
-        } })
-    };
+    let storage = |bucket: &str, prefix: &str| s3_storage(store, bucket, prefix);
     let in_directory = api.register_local_repository("directory", &installation.repository_dir()).await?;
     let in_bucket = api.register_repository("bucket", &storage(VAULT, "milvault")).await?;
     let local = local_milvus().await?;
@@ -85,15 +81,10 @@ async fn a_storage_that_is_not_the_targets_own_fails_in_words_and_leaves_nothing
     for bucket in [VAULT_ELSEWHERE, "not-the-lake"] {
         store.create_bucket(bucket).await?;
     }
-    let secret = ("MILVAULT_SECRET_S3", store.admin().secret_key.as_str());
+    let secret = s3_secret(store);
     let installation = Installation::start_with("restore_elsewhere", &[secret]).await?;
     let api = &installation.api;
-    let storage = |bucket: &str, prefix: &str| -> Value {
-        json!({ "s3": {
-            "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
-            "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": secret.0 },
-        } })
-    };
+    let storage = |bucket: &str, prefix: &str| s3_storage(store, bucket, prefix);
     let (local_id, milvus) = installation.with_local_cluster(json!({})).await?;
     let in_bucket = api.register_repository("bucket", &storage(VAULT_ELSEWHERE, "")).await?;
     let wrong_bucket = storage("not-the-lake", "files");
@@ -101,9 +92,7 @@ async fn a_storage_that_is_not_the_targets_own_fails_in_words_and_leaves_nothing
         api.register_cluster(&on_s3.uri(), &wrong_bucket, &in_bucket, json!({ "name": "on s3" })).await?;
     let database = milvus.create_database(DATABASE).await?;
     plain_collection(&database, "rows", ROWS, 8).await?;
-    let params = [("index_type", "FLAT"), ("metric_type", "L2"), ("params", "{}")];
-    database.create_index("rows", "embedding", &params).await?;
-    database.load("rows").await?;
+    index_and_load(&database, "rows").await?;
     let rows = database.rows("rows").await?;
     let (backup, _) = api.back_up(&local_id, &[DATABASE]).await?;
 

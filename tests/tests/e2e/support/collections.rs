@@ -29,6 +29,13 @@ pub(crate) async fn plain_collection(
     insert_plain(database, name, 0..rows, dimension).await
 }
 
+/// Makes rows of a plain collection readable.
+pub(crate) async fn index_and_load(database: &MilvusClient, name: &str) -> Result<()> {
+    let params = [("index_type", "FLAT"), ("metric_type", "L2"), ("params", "{}")];
+    database.create_index(name, "embedding", &params).await?;
+    database.load(name).await
+}
+
 /// Inserts rows with these numbers.
 pub(crate) async fn insert_plain(
     database: &MilvusClient,

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use milvault_tests::servers::{Milvus, MilvusOptions, SeaweedFs, SeaweedFsOptions, Tools};
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -35,6 +36,31 @@ pub(crate) async fn s3_milvus() -> Result<&'static (SeaweedFs, Milvus)> {
         anyhow::Ok((store, milvus))
     };
     ON_S3.get_or_try_init(start).await
+}
+
+/// Variable of a server's environment that holds the secret key of the store.
+const S3_SECRET: &str = "MILVAULT_SECRET_S3";
+
+/// What a server needs in its environment to use the store.
+pub(crate) fn s3_secret(store: &SeaweedFs) -> (&'static str, &str) {
+    (S3_SECRET, &store.admin().secret_key)
+}
+
+/// A place in the store, as the API is told of it.
+pub(crate) fn s3_storage(store: &SeaweedFs, bucket: &str, prefix: &str) -> Value {
+    json!({ "s3": {
+        "bucket": bucket, "prefix": prefix, "endpoint": store.endpoint(),
+        "accessKeyId": store.admin().access_key, "secretAccessKey": { "environment": S3_SECRET },
+    } })
+}
+
+/// The same place, as the command line is told of it.
+pub(crate) fn s3_argument(store: &SeaweedFs, bucket: &str, prefix: &str) -> String {
+    format!(
+        "bucket=s3:bucket={bucket},prefix={prefix},endpoint={},access_key_id={},secret_access_key=env:{S3_SECRET}",
+        store.endpoint(),
+        store.admin().access_key
+    )
 }
 
 /// The directory of this run. Those of earlier runs are removed when it is made.
