@@ -117,13 +117,10 @@ async fn prepare(
     source: &Source,
     repository: &Arc<dyn BackupRepository>,
 ) -> PortResult<UnfinishedBackup> {
+    run.enter(JobPhase::Cut).await?;
     let began_at = Instant::now();
     let deps = &run.core.deps;
-    let cut = run.retry().run("take the cut", || source.take_cut(deps, &backup.scope));
-    // The cut need not wait for the record of its beginning; the record is made even if the cut fails at once.
-    let (entered, cut) = futures::join!(run.enter(JobPhase::Cut), cut);
-    entered?;
-    let cut = cut?;
+    let cut = run.retry().run("take the cut", || source.take_cut(deps, &backup.scope)).await?;
     metrics::histogram!(telemetry::CUT_SECONDS).record(began_at.elapsed().as_secs_f64());
     tracing::info!(cut_at_ms = cut.cut_at_ms, collections = cut.collections().count(), "the cut is taken");
 
