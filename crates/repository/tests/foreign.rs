@@ -51,7 +51,7 @@ async fn everything_around_the_rows_is_read() {
     );
 
     let cut = stores().read_foreign_backup(&source.config(), NIGHTLY).await.unwrap();
-    assert_eq!(cut.cut_at_ms, i64::try_from((442_000_000_000_000_001_u64 >> 18) + 1).unwrap());
+    assert_eq!(cut.cut_at_ms, 1_713_000_000_123, "the end of the backup");
     assert_eq!(cut.server.version, "v2.4.1");
     let capabilities = cut.server.capabilities;
     assert!(!capabilities.verified && capabilities.databases && capabilities.l0_segments);
@@ -144,16 +144,89 @@ async fn a_description_that_would_fill_the_memory_is_not_read() {
     assert_eq!(failure(&source, NIGHTLY).await.kind(), PortErrorKind::Unsupported);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn level_files_alone_are_not_restored_from() {
+/// A place with one directory as versions before `full_meta.json` wrote it.
+async fn place_with_levels(milvus_version: &str) -> LocalTestSource {
     let source = place(|_| {}).await;
     source.remove(&format!("{NIGHTLY}/meta/full_meta.json")).await;
-    let found = list(&source).await;
-    let problem = found[0].problem.as_ref().unwrap();
-    assert!(problem.contains("level files") && problem.contains("L0"), "{problem}");
-    let error = failure(&source, NIGHTLY).await;
-    assert_eq!(error.kind(), PortErrorKind::Corrupt);
-    assert!(error.to_string().contains("L0"), "{error}");
+    for (name, level) in foreign::levels(milvus_version) {
+        source.put(&format!("{NIGHTLY}/meta/{name}"), level.to_string().as_bytes()).await;
+    }
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn level_files_of_old_versions_say_the_same() {
+    let full = place(|meta| {
+        meta["milvus_version"] = json!("v2.2.9");
+        meta.as_object_mut().unwrap().remove("database_backups");
+        meta["collection_backups"][0].as_object_mut().unwrap().remove("l0_segments");
+    })
+    .await;
+    let full = stores().read_foreign_backup(&full.config(), NIGHTLY).await.unwrap();
+    let source = place_with_levels("v2.2.9").await;
+    let found = list(&source).await.remove(0);
+    assert_eq!((found.problem, found.collection_count), (None, 1));
+    assert_eq!(stores().read_foreign_backup(&source.config(), NIGHTLY).await.unwrap(), full);
+
+    for (name, _) in &foreign::levels("")[1..] {
+        let source = place_with_levels("").await;
+        source.remove(&format!("{NIGHTLY}/meta/{name}")).await;
+        let error = failure(&source, NIGHTLY).await;
+        assert_eq!(error.kind(), PortErrorKind::Corrupt);
+        assert!(error.to_string().contains(name), "{error}");
+        source.put(&format!("{NIGHTLY}/meta/{name}"), b"[").await;
+        assert!(failure(&source, NIGHTLY).await.to_string().contains(name));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn level_files_alone_are_not_restored_from_where_deletes_may_be_missing() {
+    for version in ["v2.4.1", "a build of somebody"] {
+        let source = place_with_levels(version).await;
+        let found = list(&source).await;
+        let problem = found[0].problem.as_ref().unwrap();
+        assert!(problem.contains("level files") && problem.contains("L0"), "{problem}");
+        let error = failure(&source, NIGHTLY).await;
+        assert_eq!(error.kind(), PortErrorKind::Corrupt);
+        assert!(error.to_string().contains("L0"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_tells_no_time_is_as_old_as_its_description() {
+    let source = place(|meta| {
+        for key in ["start_time", "end_time"] {
+            meta.as_object_mut().unwrap().remove(key);
+        }
+        let collection = meta["collection_backups"][0].as_object_mut().unwrap();
+        collection.retain(|key, _| !key.ends_with("timestamp"));
+    })
+    .await;
+    let path = source.path(&format!("{NIGHTLY}/meta/full_meta.json"));
+    let written_at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_690_000_000);
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(written_at).unwrap();
+    assert_eq!(list(&source).await[0].created_at_ms, Some(1_690_000_000_000));
+    let cut = stores().read_foreign_backup(&source.config(), NIGHTLY).await.unwrap();
+    assert_eq!(cut.cut_at_ms, 1_690_000_000_000);
+}
+
+/// Such files are of storage version 2 where the description does not tell it.
+#[tokio::test(flavor = "multi_thread")]
+async fn insert_logs_without_timestamps_or_keys_are_refused() {
+    for field in [1, 100] {
+        let source = place(|meta| {
+            let segments = &mut meta["collection_backups"][0]["partition_backups"][0]["segment_backups"];
+            segments[1]["binlogs"].as_array_mut().unwrap().retain(|logs| logs["fieldID"] != field);
+        })
+        .await;
+        let directory = format!("insert_log/{COLLECTION}/{PARTITION}/77/{}/{field}/", SEGMENTS[1]);
+        for (path, _) in foreign::files().iter().filter(|(path, _)| path.starts_with(&directory)) {
+            source.remove(&format!("{NIGHTLY}/binlogs/{path}")).await;
+        }
+        let error = failure(&source, NIGHTLY).await;
+        assert_eq!(error.kind(), PortErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(&format!("none of field {field}")), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,11 +234,18 @@ async fn backups_that_do_not_hold_together_have_a_problem() {
     type Change = fn(&mut Value);
     let collection = "/collection_backups/0";
     assert!(foreign::meta().pointer(collection).is_some());
-    let table: [(&str, PortErrorKind, Change); 10] = [
+    let table: [(&str, PortErrorKind, Change); 13] = [
         ("never finished", PortErrorKind::Corrupt, |meta| meta["state_code"] = json!(1)),
         ("disk on fire", PortErrorKind::Corrupt, |meta| {
             meta["state_code"] = json!(3);
             meta["errorMessage"] = json!("disk on fire");
+        }),
+        ("`collection_backups` are missing", PortErrorKind::Corrupt, |meta| *meta = json!({})),
+        ("collectionBackups", PortErrorKind::Unsupported, |meta| {
+            meta["collectionBackups"] = meta["collection_backups"].take();
+        }),
+        ("`meta/full_meta.json`: the backup has the format", PortErrorKind::Unsupported, |meta| {
+            meta["format"] = json!("snapshot");
         }),
         ("no schema", PortErrorKind::Corrupt, |meta| meta["collection_backups"][0]["schema"] = json!(null)),
         ("no name", PortErrorKind::Corrupt, |meta| {

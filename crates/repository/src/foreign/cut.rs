@@ -1,16 +1,19 @@
 //! From what milvus-backup wrote down to a cut.
 //!
 //! ## The instant
-//! milvus-backup flushes one collection after the other, so each has a timestamp of its own and there is no instant at
-//! which all of them were as they are here. Its own restore gives back everything that is in the files. The cut is
-//! therefore the latest of the timestamps: an earlier one would leave out rows that the backup holds.
+//! milvus-backup flushes one collection after the other, so there is no instant at which all of them were as they are
+//! here. Its own restore gives back everything that is in the files. So must the cut: an earlier one would leave out rows
+//! that the backup holds. It is therefore the instant at which the backup was complete: `end_time`, and where a version
+//! does not write that (from 0.5 on), when the file that describes everything was written, since that comes last. Ids
+//! of Milvus begin with the time at which they were given out, so an `end_time` before that is not believed.
 //!
-//! A collection's `backup_timestamp` is a hybrid timestamp: milliseconds shifted left by 18 bits, and a counter for
-//! what happened within one. It is rounded up to the next millisecond, so that what was in is in. Where Milvus did not
-//! tell it (before 2.4), `backup_physical_timestamp` has the second of the flush, all of which is in. Where there was
-//! no flush at all, nothing in the files is later than the file that describes them.
+//! What is told of the flushes only moves it on. It is no bound of its own: `backup_timestamp` is the latest checkpoint
+//! of the collection's channels, which Milvus reads before it seals segments, so rows of the flush itself are later, and
+//! so are those that came before the segments were listed. Versions before Milvus 2.4 took `backup_timestamp` from the
+//! second of the flush and put it where a hybrid timestamp (milliseconds shifted left by 18 bits, and a counter for what
+//! happened within one) has milliseconds. `backup_physical_timestamp` has the second in any case.
 
-use super::meta::{AccessMeta, BackupMeta, CollectionMeta, FieldMeta, IndexMeta, Pair, SegmentMeta};
+use super::meta::{AccessMeta, BackupMeta, CollectionMeta, FieldMeta, IndexMeta, LogMeta, Pair, SegmentMeta};
 use super::schema;
 use milvault_domain::milvus::{
     AccessControl, Capabilities, CollectionCut, Cut, DatabaseCut, FieldDescription, FieldFlags, Grant,
@@ -27,6 +30,17 @@ const ALL_PARTITIONS: i64 = -1;
 const BINLOG_STORAGE_VERSION_MAX: i64 = 1;
 /// Database of collections that were backed up before Milvus had databases.
 const DEFAULT_DATABASE: &str = "default";
+/// Format of backups that hold binlogs. Versions that know no other do not write it.
+const BINLOG_FORMAT: &str = "binlog";
+/// Longest text of a description that is shown.
+const SHOWN_CHARS_MAX: usize = 200;
+/// Smaller numbers are seconds, not milliseconds: as milliseconds this is in 1973, as seconds in 5138.
+const MILLISECONDS_MIN: u64 = 100_000_000_000;
+/// Latest instant that is believed, milliseconds since 1970 UTC. A hybrid timestamp has no room for more.
+const INSTANT_MS_MAX: i64 = 1 << 46;
+/// First version of Milvus that has segments of deletes only.
+const FIRST_WITH_L0: (u32, u32) = (2, 4);
+
 /// Why a directory cannot be taken over.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Problem {
@@ -38,6 +52,7 @@ pub(super) enum Problem {
 
 /// What the file says, as a cut. `written_at_ms` is when the file was written.
 pub(super) fn to_cut(meta: &BackupMeta, written_at_ms: i64) -> Result<Cut, Problem> {
+    refuse_unknown(meta)?;
     refuse_unfinished(meta)?;
     let mut databases: BTreeMap<String, DatabaseCut> = BTreeMap::new();
     for database in &meta.database_backups {
@@ -47,9 +62,9 @@ pub(super) fn to_cut(meta: &BackupMeta, written_at_ms: i64) -> Result<Cut, Probl
     let mut ids = HashSet::new();
     let mut l0_segments = false;
     for collection in &meta.collection_backups {
-        let cut = collection_cut(collection)?;
+        let cut = collection_cut(collection, has_l0_segments(&meta.milvus_version))?;
         if !ids.insert(cut.collection_id) {
-            return Err(corrupt(collection, "is there twice"));
+            return Err(corrupt(collection, "is there twice (`collection_id`)"));
         }
         l0_segments |= cut.segments.iter().any(|segment| segment.partition_id == ALL_PARTITIONS);
         database_cut(&mut databases, database_name(&collection.db_name)).collections.push(cut);
@@ -78,6 +93,27 @@ pub(super) fn to_cut(meta: &BackupMeta, written_at_ms: i64) -> Result<Cut, Probl
     })
 }
 
+/// Refuses what would be read as a backup of nothing, or of less than there is.
+fn refuse_unknown(meta: &BackupMeta) -> Result<(), Problem> {
+    if !["", BINLOG_FORMAT].contains(&meta.format.as_str()) {
+        let what = format!(
+            "the backup has the format `{}` (`format`); only the binlog format can be taken over",
+            shown(&meta.format)
+        );
+        return Err(Problem::Unsupported(what));
+    }
+    if meta.camel_case {
+        let what = "`collectionBackups` is no key of milvus-backup, which writes `collection_backups`; take the file \
+                    that it wrote itself, not a copy that another program made of it";
+        return Err(Problem::Unsupported(what.to_owned()));
+    }
+    if meta.id.is_empty() && meta.name.is_empty() && meta.collection_backups.is_empty() {
+        let what = "it describes no backup: `id`, `name` and `collection_backups` are missing";
+        return Err(Problem::Corrupt(what.to_owned()));
+    }
+    Ok(())
+}
+
 /// Versions before 0.5 write the state; later ones leave it at 0 and write the file when everything else is there.
 fn refuse_unfinished(meta: &BackupMeta) -> Result<(), Problem> {
     let state = meta.state_code;
@@ -90,9 +126,22 @@ fn refuse_unfinished(meta: &BackupMeta) -> Result<(), Problem> {
     };
     let why = match meta.error_message.as_str() {
         "" => String::new(),
-        message => format!(": {}", message.chars().take(200).collect::<String>()),
+        message => format!(": {}", shown(message)),
     };
-    Err(Problem::Corrupt(format!("the backup {what} (state {state}){why}")))
+    Err(Problem::Corrupt(format!("the backup {what} (`state_code` is {state}){why}")))
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
+}
+
+/// Whether a Milvus of this version may have segments of deletes only; one whose version is not known may.
+pub(super) fn has_l0_segments(version: &str) -> bool {
+    let mut numbers = version.trim_start_matches('v').split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => FIRST_WITH_L0 <= (major, minor),
+        _ => true,
+    }
 }
 
 fn database_name(name: &str) -> &str {
@@ -109,48 +158,52 @@ fn database_cut<'a>(databases: &'a mut BTreeMap<String, DatabaseCut>, name: &str
 
 /// See the module.
 fn cut_at_ms(meta: &BackupMeta, written_at_ms: i64) -> i64 {
-    let whole = || {
-        from_hybrid(meta.backup_timestamp)
-            .or_else(|| (0 < meta.end_time).then_some(meta.end_time))
-            .unwrap_or(written_at_ms)
-    };
-    let flushed =
-        meta.collection_backups.iter().map(|collection| flushed_at_ms(collection).unwrap_or_else(whole));
-    flushed.max().unwrap_or_else(whole)
+    let possible = newest_id_ms(meta).max(1)..=INSTANT_MS_MAX;
+    let complete_at_ms = if possible.contains(&meta.end_time) { meta.end_time } else { written_at_ms };
+    meta.collection_backups.iter().filter_map(flushed_at_ms).fold(complete_at_ms, i64::max)
 }
 
-/// When a collection was flushed, if that was told.
+/// When the newest id of a segment or file was given out.
+fn newest_id_ms(meta: &BackupMeta) -> i64 {
+    let segments = meta.collection_backups.iter().flat_map(listed_segments);
+    let ids = segments.flat_map(|(_, segment)| {
+        let logs = segment.binlogs.iter().chain(&segment.deltalogs).flat_map(|field| &field.binlogs);
+        logs.map(LogMeta::id).chain([segment.segment_id])
+    });
+    ids.max().unwrap_or(0) >> LOGICAL_BITS
+}
+
+/// When a collection was flushed, if that was told. What came before is in, and so may be what came later.
 pub(super) fn flushed_at_ms(collection: &CollectionMeta) -> Option<i64> {
-    let second = collection.backup_physical_timestamp;
-    from_hybrid(collection.backup_timestamp).or_else(|| {
-        let next = i64::try_from(second).ok().filter(|second| 0 < *second)?.checked_add(1)?;
-        Some(next.checked_mul(1000)? - 1)
-    })
+    let told = [collection.backup_timestamp >> LOGICAL_BITS, collection.backup_physical_timestamp];
+    told.into_iter().filter_map(end_of).max()
 }
 
-fn from_hybrid(timestamp: u64) -> Option<i64> {
-    let millis = timestamp >> LOGICAL_BITS;
-    // 46 bits are left, which fit.
-    (0 < millis).then(|| i64::try_from(millis).map_or(i64::MAX, |millis| millis + 1))
+/// The end of the second or millisecond that a number stands for; `None` for what is no instant.
+fn end_of(number: u64) -> Option<i64> {
+    let instant_ms = match number {
+        0 => return None,
+        seconds if seconds < MILLISECONDS_MIN => seconds.checked_mul(1000)?.checked_add(999)?,
+        milliseconds => milliseconds.checked_add(1)?,
+    };
+    i64::try_from(instant_ms).ok().filter(|instant_ms| *instant_ms <= INSTANT_MS_MAX)
 }
 
-fn collection_cut(meta: &CollectionMeta) -> Result<CollectionCut, Problem> {
+fn collection_cut(meta: &CollectionMeta, may_have_l0: bool) -> Result<CollectionCut, Problem> {
     if meta.collection_name.is_empty() || meta.collection_id <= 0 {
-        return Err(corrupt(meta, "has no name or no id"));
+        return Err(corrupt(meta, "has no name or no id (`collection_name`, `collection_id`)"));
     }
     // Milvus 3 can export snapshots, which are laid out in another way.
     if meta.others.keys().any(|key| key.starts_with("snapshot")) {
         return Err(unsupported(
             meta,
-            "was backed up as a snapshot; only the binlog format can be taken over",
+            "was backed up as a snapshot (`snapshot_backup`); only the binlog format can be taken over",
         ));
     }
     let Some(described) = &meta.schema else {
-        return Err(corrupt(meta, "has no schema"));
+        return Err(corrupt(meta, "has no schema (`schema`)"));
     };
-    let schema_proto = schema::encode(described).map_err(|field| {
-        corrupt(meta, &format!("has a field `{field}` whose default value cannot be read"))
-    })?;
+    let schema_proto = schema::encode(described).map_err(|problem| corrupt(meta, &problem))?;
     let partitions = partitions(meta)?;
     let load_state = match meta.load_state.as_str() {
         "Loaded" => LoadState::Loaded,
@@ -173,7 +226,7 @@ fn collection_cut(meta: &CollectionMeta) -> Result<CollectionCut, Problem> {
         fields: described.fields.iter().map(field).collect(),
         dynamic_field: described.enable_dynamic_field,
         properties: properties([&meta.properties, &described.properties]),
-        segments: segments(meta)?,
+        segments: segments(meta, may_have_l0)?,
         partitions,
         indexes: indexes(meta),
         aliases,
@@ -223,10 +276,13 @@ fn partitions(meta: &CollectionMeta) -> Result<Vec<PartitionDescription>, Proble
             continue;
         }
         if name.is_empty() || partition_id <= 0 {
-            return Err(corrupt(meta, "has a partition without name or id"));
+            return Err(corrupt(
+                meta,
+                "has a partition without name or id (`partition_name`, `partition_id`)",
+            ));
         }
         if !names.insert(name.clone()) || !ids.insert(partition_id) {
-            return Err(corrupt(meta, &format!("has the partition `{name}` twice")));
+            return Err(corrupt(meta, &format!("has the partition `{name}` twice (`partition_backups`)")));
         }
         partitions.push(PartitionDescription { partition_id, name });
     }
@@ -260,29 +316,51 @@ pub(super) fn listed_segments(meta: &CollectionMeta) -> impl Iterator<Item = (i6
     of_partitions.chain(meta.l0_segments.iter().map(|segment| (ALL_PARTITIONS, segment)))
 }
 
-fn segments(meta: &CollectionMeta) -> Result<Vec<SegmentCut>, Problem> {
+fn segments(meta: &CollectionMeta, may_have_l0: bool) -> Result<Vec<SegmentCut>, Problem> {
     let mut segments = Vec::new();
     let mut ids = HashSet::new();
     for (partition_id, segment) in listed_segments(meta) {
         let segment_id = segment.segment_id;
         if segment_id <= 0 || !ids.insert(segment_id) {
-            return Err(corrupt(meta, &format!("has segment {segment_id} twice, or a segment without id")));
+            return Err(corrupt(
+                meta,
+                &format!("has segment {segment_id} twice, or a segment without id (`segment_id`)"),
+            ));
         }
         if BINLOG_STORAGE_VERSION_MAX < segment.storage_version {
             let version = segment.storage_version;
             let what = format!(
-                "has segments of storage version {version}; only the binlog format (versions 0 and 1) can be taken over"
+                "has segments of storage version {version} (`storage_version`); only the binlog format (versions 0 and \
+                 1) can be taken over"
             );
             return Err(unsupported(meta, &what));
         }
-        let rows = u64::try_from(segment.num_of_rows)
-            .map_err(|_| corrupt(meta, &format!("has a negative number of rows in segment {segment_id}")))?;
+        let rows = u64::try_from(segment.num_of_rows).map_err(|_| {
+            corrupt(meta, &format!("has a negative number of rows in segment {segment_id} (`num_of_rows`)"))
+        })?;
+        if segment.is_l0 && partition_id != ALL_PARTITIONS && 0 < rows {
+            refuse_lost_rows(meta, segment, may_have_l0)?;
+        }
         // Segments of deletes count those, which are no rows.
         let holds_rows = !segment.is_l0 && partition_id != ALL_PARTITIONS;
         segments.push(SegmentCut { segment_id, partition_id, row_count: if holds_rows { rows } else { 0 } });
     }
     segments.sort_unstable_by_key(|segment| segment.segment_id);
     Ok(segments)
+}
+
+/// Some versions called every segment `is_l0` whose insert logs they did not find, for instance because they looked for
+/// them below another path than Milvus's: its rows are lost, and the backup was a success all the same.
+fn refuse_lost_rows(meta: &CollectionMeta, segment: &SegmentMeta, may_have_l0: bool) -> Result<(), Problem> {
+    if may_have_l0 && segment.deltalogs.iter().any(|field| !field.binlogs.is_empty()) {
+        return Ok(());
+    }
+    let (segment_id, rows) = (segment.segment_id, segment.num_of_rows);
+    let what = format!(
+        "has segment {segment_id}, which is marked as one of deletes (`is_l0`) and had {rows} rows: milvus-backup did not \
+         find their files, so they are not in this backup; it probably had another root path than Milvus"
+    );
+    Err(corrupt(meta, &what))
 }
 
 fn access_control(meta: &AccessMeta) -> AccessControl {

@@ -1,4 +1,4 @@
-//! `full_meta.json` of milvus-backup, as far as a restore needs it.
+//! `full_meta.json` of milvus-backup and the level files beside it, as far as a restore needs them.
 //!
 //! Keys are protobuf field names, enums are integers, zero values are left out, and numbers of 64 bits are written as
 //! numbers by some versions and as strings by JSON writers that fear for their precision. Unknown keys are passed
@@ -13,6 +13,13 @@ use std::fmt;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct BackupMeta {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) id: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) name: String,
+    /// What holds the rows. Left out for binlogs.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) format: String,
     /// 2 is success. Versions from 0.5 on leave it at 0, since they write the file when everything else is done.
     #[serde(deserialize_with = "integer")]
     pub(super) state_code: i64,
@@ -24,9 +31,6 @@ pub(super) struct BackupMeta {
     /// Milliseconds since 1970 UTC; versions before 0.5 only.
     #[serde(deserialize_with = "integer")]
     pub(super) end_time: i64,
-    /// Hybrid timestamp, where it is set.
-    #[serde(deserialize_with = "unsigned")]
-    pub(super) backup_timestamp: u64,
     #[serde(deserialize_with = "integer")]
     pub(super) size: i64,
     #[serde(deserialize_with = "or_default")]
@@ -37,6 +41,17 @@ pub(super) struct BackupMeta {
     pub(super) database_backups: Vec<DatabaseMeta>,
     #[serde(deserialize_with = "or_default")]
     pub(super) rbac_meta: Option<AccessMeta>,
+    /// Whether there is a key that protobuf's own JSON would have: all keys that count would be passed over.
+    #[serde(rename = "collectionBackups", deserialize_with = "present")]
+    pub(super) camel_case: bool,
+}
+
+/// A level file: all that the backup has of one kind.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LevelMeta<T> {
+    #[serde(deserialize_with = "or_default", bound(deserialize = "T: Deserialize<'de>"))]
+    pub(super) infos: Vec<T>,
 }
 
 /// A database.
@@ -67,7 +82,8 @@ pub(super) struct CollectionMeta {
     pub(super) consistency_level: i32,
     #[serde(deserialize_with = "or_default")]
     pub(super) partition_backups: Vec<PartitionMeta>,
-    /// Hybrid timestamp of the flush; missing where Milvus did not tell it.
+    /// Latest checkpoint of the channels as a hybrid timestamp, or the second of the flush in its place; missing where
+    /// Milvus did not tell it.
     #[serde(deserialize_with = "unsigned")]
     pub(super) backup_timestamp: u64,
     /// Seconds since 1970 UTC of the flush.
@@ -99,6 +115,8 @@ pub(super) struct CollectionMeta {
 #[serde(default)]
 pub(super) struct PartitionMeta {
     #[serde(deserialize_with = "integer")]
+    pub(super) collection_id: i64,
+    #[serde(deserialize_with = "integer")]
     pub(super) partition_id: i64,
     #[serde(deserialize_with = "or_default")]
     pub(super) partition_name: String,
@@ -110,6 +128,10 @@ pub(super) struct PartitionMeta {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SegmentMeta {
+    #[serde(deserialize_with = "integer")]
+    pub(super) collection_id: i64,
+    #[serde(deserialize_with = "integer")]
+    pub(super) partition_id: i64,
     #[serde(deserialize_with = "integer")]
     pub(super) segment_id: i64,
     #[serde(deserialize_with = "integer")]
@@ -144,6 +166,13 @@ pub(super) struct LogMeta {
     pub(super) log_path: String,
     #[serde(deserialize_with = "integer")]
     pub(super) log_id: i64,
+}
+
+impl LogMeta {
+    /// The log's id. Versions before 2025 have it only in the path.
+    pub(super) fn id(&self) -> i64 {
+        self.log_path.rsplit('/').next().and_then(|name| name.parse().ok()).unwrap_or(self.log_id)
+    }
 }
 
 /// An index.
@@ -287,6 +316,9 @@ pub(super) struct AccessMeta {
     pub(super) roles: Vec<Named>,
     #[serde(deserialize_with = "or_default")]
     pub(super) grants: Vec<GrantMeta>,
+    /// Groups of privileges that people made. Only their number is of interest.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) privilege_groups: Vec<IgnoredAny>,
 }
 
 /// A user.
@@ -352,6 +384,10 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// Reads a number, a number in a string, or nothing.

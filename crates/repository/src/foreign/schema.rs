@@ -115,7 +115,7 @@ pub(super) struct KeyValuePair {
 /// The schema's protobuf.
 ///
 /// # Errors
-/// The name of the field whose default value cannot be read.
+/// What is wrong with the collection, to be said behind its name.
 pub(super) fn encode(schema: &SchemaMeta) -> Result<Vec<u8>, String> {
     let schema = CollectionSchema {
         name: schema.name.clone(),
@@ -152,21 +152,21 @@ fn field(meta: &FieldMeta) -> Result<FieldSchema, String> {
 }
 
 fn default_value(meta: &FieldMeta) -> Result<Option<Vec<u8>>, String> {
+    let name = &meta.name;
     if !meta.default_value_base64.is_empty() {
-        return STANDARD.decode(&meta.default_value_base64).map(Some).map_err(|_| meta.name.clone());
-    }
-    if meta.default_value_proto.is_empty() {
-        return Ok(None);
+        let decoded = STANDARD.decode(&meta.default_value_base64).map(Some);
+        return decoded.map_err(|_| {
+            format!("has a field `{name}` whose default value cannot be read (`default_value_base64`)")
+        });
     }
     if meta.default_value_proto.contains(char::REPLACEMENT_CHARACTER) {
-        // The rows are all there; only rows inserted later without this field are concerned.
-        tracing::warn!(
-            field = meta.name,
-            "this version of milvus-backup did not keep the field's default value; the field is taken over without one"
-        );
-        return Ok(None);
+        return Err(format!(
+            "has a field `{name}` whose default value is lost: what this version of milvus-backup wrote into \
+             `default_value_proto` is not what Milvus has; back up again with a version that writes \
+             `default_value_base64`"
+        ));
     }
-    Ok(Some(meta.default_value_proto.clone().into_bytes()))
+    Ok(Some(meta.default_value_proto.clone().into_bytes()).filter(|bytes| !bytes.is_empty()))
 }
 
 fn function(meta: &FunctionMeta) -> FunctionSchema {

@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
-use super::cut::{Problem, to_cut};
-use super::meta::BackupMeta;
+use super::cut::{Problem, has_l0_segments, to_cut};
+use super::levels::Levels;
+use super::meta::{BackupMeta, CollectionMeta, LevelMeta};
 use super::schema::{CollectionSchema, type_name};
 use milvault_domain::milvus::Cut;
 use proptest::prelude::*;
 use prost::Message;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 const WRITTEN_AT_MS: i64 = 1_700_000_000_000;
@@ -21,30 +23,187 @@ fn collection(id: i64, more: &Value) -> Value {
 }
 
 fn with_collections(collections: &[Value]) -> Value {
-    json!({ "state_code": 0, "collection_backups": collections })
+    json!({ "name": "nightly", "state_code": 0, "collection_backups": collections })
+}
+
+/// Milliseconds as Milvus writes them.
+fn hybrid(millis: u64, logical: u64) -> u64 {
+    (millis << 18) | logical
 }
 
 #[test]
-fn the_cut_is_the_latest_flush_and_everything_up_to_it() {
-    let hybrid = |millis: u64, logical: u64| json!({ "backup_timestamp": (millis << 18) | logical });
-    let seconds = |seconds: u64| json!({ "backup_physical_timestamp": seconds });
-    let cut_at = |collections: &[Value]| {
+fn nothing_in_the_files_is_later_than_the_cut() {
+    const END_MS: u64 = 1_650_000_000_000;
+    let cut_at = |end_ms: Option<u64>, collections: &[Value]| {
         let collections: Vec<Value> = (1..).zip(collections).map(|(id, more)| collection(id, more)).collect();
-        parse(&with_collections(&collections)).unwrap().cut_at_ms
+        let mut meta = with_collections(&collections);
+        meta["end_time"] = json!(end_ms);
+        // Milliseconds, not a hybrid timestamp; of the beginning. It says nothing about the rows.
+        meta["backup_timestamp"] = json!(END_MS - 60_000);
+        parse(&meta).unwrap().cut_at_ms
     };
-    assert_eq!(cut_at(&[hybrid(1_600_000_000_123, 7)]), 1_600_000_000_124);
-    assert_eq!(cut_at(&[hybrid(1_600_000_000_123, 0), hybrid(1_600_000_000_500, 0)]), 1_600_000_000_501);
-    assert_eq!(cut_at(&[seconds(1_600_000_000)]), 1_600_000_000_999);
-    assert_eq!(cut_at(&[seconds(1_600_000_001), hybrid(1_600_000_000_500, 1)]), 1_600_000_001_999);
-    // One that was not flushed may hold rows of any time before the description was written.
-    assert_eq!(cut_at(&[hybrid(1_600_000_000_123, 7), json!({})]), WRITTEN_AT_MS);
-    assert_eq!(cut_at(&[]), WRITTEN_AT_MS);
-    assert_eq!(cut_at(&[json!({ "backup_timestamp": u64::MAX })]), 1 << 46);
-    assert_eq!(cut_at(&[seconds(u64::MAX)]), WRITTEN_AT_MS);
+    let end_ms = i64::try_from(END_MS).unwrap();
+    // The latest checkpoint lies before rows that the flush wrote, and the second of the flush before those that came
+    // until the segments were listed.
+    let checkpoint = json!({ "backup_timestamp": hybrid(END_MS - 70_000, 7) });
+    let flushed = json!({ "backup_timestamp": hybrid(END_MS - 70_000, 7),
+                          "backup_physical_timestamp": END_MS / 1000 - 5 });
+    assert_eq!(cut_at(Some(END_MS), &[checkpoint.clone(), flushed.clone(), json!({})]), end_ms);
+    assert_eq!(cut_at(None, &[checkpoint, flushed]), WRITTEN_AT_MS);
+    assert_eq!(cut_at(None, &[]), WRITTEN_AT_MS);
+    // Clocks differ, and who copies a directory may set times back: a flush that is told is in nevertheless.
+    let later = json!({ "backup_physical_timestamp": END_MS / 1000 + 2 });
+    assert_eq!(cut_at(Some(END_MS), std::slice::from_ref(&later)), end_ms + 2999);
+    let later = json!({ "backup_timestamp": hybrid(END_MS + 10, 7) });
+    assert_eq!(cut_at(Some(END_MS), &[later, json!({})]), end_ms + 11);
+    // What is no instant is passed over.
+    for number in [u64::MAX, 1 << 50] {
+        let wild = json!({ "backup_physical_timestamp": number });
+        assert_eq!(cut_at(Some(END_MS), std::slice::from_ref(&wild)), end_ms);
+    }
+    assert_eq!(cut_at(Some(1 << 50), &[]), WRITTEN_AT_MS);
+    assert_eq!(cut_at(None, &[json!({ "backup_timestamp": u64::MAX })]), 1 << 46);
+}
 
-    let mut old = with_collections(&[collection(1, &json!({}))]);
-    old["end_time"] = json!(1_650_000_000_000_i64);
-    assert_eq!(parse(&old).unwrap().cut_at_ms, 1_650_000_000_000);
+/// Ids begin with the time at which Milvus gave them out.
+#[test]
+fn an_end_before_the_newest_file_is_not_believed() {
+    let with_log = |log: &Value| {
+        let segment = json!({ "segment_id": 3, "binlogs": [{ "binlogs": [log] }] });
+        let partition = json!({ "partition_id": 2, "partition_name": "p", "segment_backups": [segment] });
+        let mut meta = with_collections(&[collection(1, &json!({ "partition_backups": [partition] }))]);
+        meta["end_time"] = json!(WRITTEN_AT_MS - 1000);
+        parse(&meta).unwrap().cut_at_ms
+    };
+    let given_out = |before_ms| hybrid(u64::try_from(WRITTEN_AT_MS - before_ms).unwrap(), 5);
+    assert_eq!(with_log(&json!({ "log_id": given_out(1000) })), WRITTEN_AT_MS - 1000);
+    assert_eq!(with_log(&json!({ "log_id": given_out(999) })), WRITTEN_AT_MS);
+    let path = format!("files/insert_log/1/2/3/0/{}", given_out(999));
+    assert_eq!(with_log(&json!({ "log_path": path })), WRITTEN_AT_MS);
+}
+
+/// Before Milvus 2.4, the second of the flush stood where a hybrid timestamp has milliseconds.
+#[test]
+fn seconds_in_the_place_of_milliseconds_are_not_taken_for_1970() {
+    let second = u64::try_from(WRITTEN_AT_MS / 1000 + 7).unwrap();
+    let flush = json!({ "backup_timestamp": hybrid(second, 0), "backup_physical_timestamp": second });
+    let cut = parse(&with_collections(&[collection(1, &flush)])).unwrap();
+    assert_eq!(cut.cut_at_ms, WRITTEN_AT_MS + 7999);
+    let old = json!({ "backup_timestamp": hybrid(second, 0) });
+    assert_eq!(parse(&with_collections(&[collection(1, &old)])).unwrap().cut_at_ms, WRITTEN_AT_MS + 7999);
+}
+
+#[test]
+fn what_would_be_read_as_nothing_is_refused() {
+    for (meta, words) in [
+        (json!({}), "`collection_backups` are missing"),
+        (
+            json!({ "id": "1", "name": "n", "collectionBackups": [{ "collectionId": "7" }] }),
+            "`collectionBackups`",
+        ),
+        (json!({ "id": "1", "name": "n", "format": "snapshot" }), "`format`"),
+    ] {
+        let (Problem::Corrupt(problem) | Problem::Unsupported(problem)) = parse(&meta).unwrap_err();
+        assert!(problem.contains(words), "{problem}");
+    }
+    for meta in [json!({ "name": "n" }), json!({ "id": "1", "format": "binlog" })] {
+        assert_eq!(parse(&meta).unwrap().databases, [], "an empty cluster");
+    }
+}
+
+#[test]
+fn collections_of_one_name_in_two_databases_are_two() {
+    let c_of = |id, database: &str| collection(id, &json!({ "collection_name": "c", "db_name": database }));
+    let cut = parse(&with_collections(&[c_of(1, "shop"), c_of(2, "")])).unwrap();
+    let names: Vec<_> =
+        cut.collections().map(|(database, collection)| (database, &*collection.name)).collect();
+    assert_eq!(names, [("default", "c"), ("shop", "c")]);
+    let problem = parse(&with_collections(&[c_of(1, "default"), c_of(2, "")])).unwrap_err();
+    assert!(matches!(&problem, Problem::Corrupt(words) if words.contains("`default.c`")), "{problem:?}");
+}
+
+#[test]
+fn segments_of_deletes_that_had_rows_have_lost_them() {
+    let with_segment = |version: &str, segment: &Value| {
+        let partition = json!({ "partition_id": 2, "partition_name": "p", "segment_backups": [segment] });
+        let mut meta = with_collections(&[collection(1, &json!({ "partition_backups": [partition] }))]);
+        meta["milvus_version"] = json!(version);
+        parse(&meta).map(|cut| cut.row_count())
+    };
+    let no_logs = json!([{ "fieldID": 0 }]);
+    let logs = json!([{ "binlogs": [{ "log_path": "files/delta_log/1/2/3/4" }] }]);
+    let segment = |rows: i64, deltalogs: &Value| json!({ "segment_id": 3, "num_of_rows": rows, "is_l0": true, "deltalogs": deltalogs });
+    assert_eq!(with_segment("v2.4.5", &segment(9, &logs)), Ok(0));
+    assert_eq!(with_segment("v2.4.5", &segment(0, &no_logs)), Ok(0));
+    for (version, deltalogs) in [("v2.4.5", &no_logs), ("2.3.9", &no_logs), ("2.3.9", &logs)] {
+        let problem = with_segment(version, &segment(9, deltalogs)).unwrap_err();
+        assert!(matches!(&problem, Problem::Corrupt(words) if words.contains("segment 3")), "{problem:?}");
+    }
+}
+
+#[test]
+fn versions_tell_whether_there_may_be_segments_of_deletes() {
+    for version in ["2.2.9", "v2.3.22", "v2.3.5-dev", "1.0.1"] {
+        assert!(!has_l0_segments(version), "{version}");
+    }
+    for version in ["2.4.0", "v2.4.10", "v2.10.1", "3.0.0", "master-20240301", "v2.3-dev", "7dcf8f7", ""] {
+        assert!(has_l0_segments(version), "{version}");
+    }
+}
+
+fn infos<T: DeserializeOwned + Default>(infos: &Value) -> Vec<T> {
+    serde_json::from_value::<LevelMeta<T>>(json!({ "infos": infos })).unwrap().infos
+}
+
+fn join(collections: &Value, partitions: &Value, segments: &Value) -> Result<BackupMeta, String> {
+    Levels {
+        backup: serde_json::from_value(json!({ "name": "old", "milvus_version": "2.2.9" })).unwrap(),
+        collections: infos(collections),
+        partitions: infos(partitions),
+        segments: infos(segments),
+    }
+    .join()
+}
+
+#[test]
+fn level_files_are_put_together() {
+    let collections = json!([
+        { "collection_id": 1, "collection_name": "a", "schema": {},
+          "partition_backups": [{ "partition_id": 9, "partition_name": "repeated" }] },
+        { "collection_id": 2, "collection_name": "b", "schema": {} },
+    ]);
+    let partitions = json!([
+        { "partition_id": 11, "partition_name": "_default", "collection_id": 1 },
+        { "partition_id": 12, "partition_name": "empty", "collection_id": 1 },
+        { "partition_id": 21, "partition_name": "_default", "collection_id": 2 },
+    ]);
+    let segments = json!([
+        { "segment_id": 101, "collection_id": 1, "partition_id": 11, "num_of_rows": 5 },
+        { "segment_id": 201, "collection_id": 2, "partition_id": 21, "num_of_rows": 7 },
+        { "segment_id": 202, "collection_id": 2, "partition_id": 21, "num_of_rows": 8 },
+    ]);
+    let cut = to_cut(&join(&collections, &partitions, &segments).unwrap(), WRITTEN_AT_MS).unwrap();
+    let found: Vec<_> = cut
+        .collections()
+        .map(|(_, collection)| {
+            let partitions: Vec<&str> =
+                collection.partitions.iter().map(|partition| &*partition.name).collect();
+            (
+                &*collection.name,
+                partitions,
+                collection.segments.iter().map(|segment| segment.row_count).sum::<u64>(),
+            )
+        })
+        .collect();
+    assert_eq!(found, [("a", vec!["_default", "empty"], 5), ("b", vec!["_default"], 15)]);
+
+    let none = json!(null);
+    assert_eq!(join(&none, &none, &none).unwrap().collection_backups.len(), 0);
+    let problem = join(&collections, &json!([]), &segments).unwrap_err();
+    assert!(problem.contains("partition 11 of collection 1"), "{problem}");
+    let problem = join(&json!([]), &partitions, &segments).unwrap_err();
+    assert!(problem.contains("partitions of collection 1"), "{problem}");
+    assert!(infos::<CollectionMeta>(&none).is_empty());
 }
 
 #[test]
@@ -75,11 +234,12 @@ fn numbers_may_be_strings_and_unknown_keys_are_passed_over() {
 /// Versions from 0.5 on write no state.
 #[test]
 fn a_backup_without_state_is_finished() {
-    for state in [json!({ "state_code": 0 }), json!({ "state_code": 2 }), json!({})] {
-        assert!(parse(&state).is_ok(), "{state}");
+    let with_state = |state: Value| parse(&json!({ "id": "1", "state_code": state }));
+    for state in [json!(0), json!(2), json!("2"), json!(null)] {
+        assert!(with_state(state.clone()).is_ok(), "{state}");
     }
     for state in [1, 3, 4, 5, -1] {
-        assert!(matches!(parse(&json!({ "state_code": state })), Err(Problem::Corrupt(_))), "{state}");
+        assert!(matches!(with_state(json!(state)), Err(Problem::Corrupt(_))), "{state}");
     }
 }
 
@@ -97,7 +257,8 @@ fn the_schema_becomes_milvus_own_protobuf() {
             // The protobuf of a default value: long_data = 300.
             { "fieldID": 102, "name": "n", "data_type": 5, "default_value_base64": "GKwC", "is_clustering_key": true },
             { "fieldID": 103, "name": "old", "data_type": 1, "default_value_proto": "\u{8}\u{1}", "is_dynamic": true },
-            { "fieldID": 104, "name": "lost", "data_type": 5, "default_value_proto": "\u{18}\u{fffd}\u{2}" },
+            { "fieldID": 104, "name": "both", "data_type": 5, "default_value_proto": "\u{18}\u{fffd}\u{2}",
+              "default_value_base64": "GKwC" },
         ],
     });
     let cut = parse(&with_collections(&[collection(1, &json!({ "schema": schema }))])).unwrap();
@@ -109,7 +270,7 @@ fn the_schema_becomes_milvus_own_protobuf() {
     assert_eq!(proto.functions[0].input_field_ids, [101]);
     assert_eq!(proto.fields[2].default_value, Some(vec![0x18, 0xac, 0x02]));
     assert_eq!(proto.fields[3].default_value, Some(vec![8, 1]));
-    assert_eq!(proto.fields[4].default_value, None);
+    assert_eq!(proto.fields[4].default_value, proto.fields[2].default_value);
     assert!(
         proto.fields[1].nullable && proto.fields[1].is_partition_key && proto.fields[2].is_clustering_key
     );
@@ -124,19 +285,24 @@ fn the_schema_becomes_milvus_own_protobuf() {
     let expected = [0x0a, 1, b'a', 0x22, 9, 0x08, 100, 0x12, 1, b'b', 0x18, 1, 0x28, 5];
     assert_eq!(cut.databases[0].collections[0].schema_proto, expected);
 
-    let broken = json!({ "schema": { "fields": [{ "name": "n", "default_value_base64": "!" }] } });
-    let problem = parse(&with_collections(&[self::collection(1, &broken)])).unwrap_err();
-    assert!(matches!(&problem, Problem::Corrupt(words) if words.contains("`n`")), "{problem:?}");
+    // Bytes that are no text did not survive versions that wrote them as text.
+    for (key, value) in [("default_value_base64", "!"), ("default_value_proto", "\u{18}\u{fffd}\u{2}")] {
+        let broken = json!({ "schema": { "fields": [{ "name": "n", key: value }] } });
+        let problem = parse(&with_collections(&[self::collection(1, &broken)])).unwrap_err();
+        let Problem::Corrupt(words) = &problem else { panic!("{problem:?}") };
+        assert!(words.contains("`n`") && words.contains(key), "{words}");
+    }
 }
 
 #[test]
 fn users_come_without_their_passwords() {
-    let meta = json!({ "rbac_meta": {
+    let meta = json!({ "id": "1", "rbac_meta": {
         "users": [{ "user": "root", "password": "c2VjcmV0" },
                   { "user": "ann", "password": "c2VjcmV0", "roles": [{ "name": "reader" }] }],
         "roles": [{ "name": "admin" }, { "name": "reader" }],
         "grants": [{ "role": { "name": "reader" }, "object": { "name": "Collection" }, "object_name": "*",
                      "grantor": { "user": { "name": "root" }, "privilege": { "name": "Search" } }, "db_name": "default" }],
+        "privilege_groups": [{ "group_name": "readers", "privileges": [{ "name": "Search" }] }],
     }});
     let cut = parse(&meta).unwrap();
     assert!(!format!("{cut:?}").contains("c2VjcmV0"));

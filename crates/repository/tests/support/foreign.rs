@@ -64,17 +64,41 @@ pub(crate) fn meta() -> Value {
             { "partition_id": PARTITION + 1, "partition_name": "empty", "size": 0, "segment_backups": null },
         ],
         "l0_segments": [l0],
-        "backup_timestamp": 442_000_000_000_000_001_u64, "size": 1000, "has_index": true,
+        // The checkpoint lies before the flush.
+        "backup_timestamp": 442_000_000_000_000_001_u64, "backup_physical_timestamp": 1_712_999_900_u64,
+        "size": 1000, "has_index": true,
         "index_infos": [{ "field_name": "vector", "index_name": "by_vector", "index_type": "HNSW",
                           "params": { "metric_type": "L2", "M": "8" } }],
         "load_state": "Loaded", "properties": [{ "key": "collection.ttl.seconds", "value": "3600" }],
         "aliases": ["goods"],
     });
     json!({
-        "id": "task", "state_code": 2, "start_time": 1_686_000_000_000_i64, "name": NIGHTLY, "size": 1000,
+        "id": "task", "state_code": 2, "start_time": 1_686_000_000_000_i64, "end_time": 1_713_000_000_123_i64, "name": NIGHTLY, "size": 1000,
         "milvus_version": "v2.4.1", "collection_backups": [collection],
         "database_backups": [{ "db_name": "shop", "properties": [{ "key": "database.replica.number", "value": "1" }] }],
     })
+}
+
+/// The same as the level files of versions before `full_meta.json`, by their names.
+pub(crate) fn levels(milvus_version: &str) -> [(&'static str, Value); 4] {
+    let mut backup = meta();
+    let mut collection = backup["collection_backups"][0].take();
+    let members = backup.as_object_mut().unwrap();
+    members.retain(|key, _| !["collection_backups", "database_backups"].contains(&key.as_str()));
+    members.insert(String::from("milvus_version"), json!(milvus_version));
+    let mut partitions = collection["partition_backups"].take();
+    let mut segments = Vec::new();
+    for partition in partitions.as_array_mut().unwrap() {
+        partition["collection_id"] = json!(COLLECTION);
+        segments.extend(partition["segment_backups"].take().as_array().cloned().unwrap_or_default());
+    }
+    collection.as_object_mut().unwrap().remove("l0_segments");
+    [
+        ("backup_meta.json", backup),
+        ("collection_meta.json", json!({ "infos": [collection] })),
+        ("partition_meta.json", json!({ "infos": partitions })),
+        ("segment_meta.json", json!({ "infos": segments })),
+    ]
 }
 
 /// Puts the directory into a source.

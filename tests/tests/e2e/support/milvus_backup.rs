@@ -5,41 +5,73 @@ use milvault_tests::milvus_client::MilvusClient;
 use milvus::proto::common::KeyValuePair;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// The versions of milvus-backup whose directories differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// From 2024 on: one description, a group for each segment, a time of the flush that is the last checkpoint's.
+    Recent,
+    /// Before July 2023: level files only, no groups, seconds where milliseconds would be, no time of its end.
+    LevelFiles,
+}
 
 /// Writes `<root>/<name>` with the collections of a database, which must be flushed.
 pub(crate) async fn write_milvus_backup(
+    writer: Writer,
     database: &MilvusClient,
     collections: &[&str],
     storage: &Path,
-    root: &Path,
-    name: &str,
+    directory: &Path,
 ) -> Result<()> {
-    let directory = root.join(name);
-    // A timestamp of Milvus after everything that is in the files.
+    let name = directory.file_name().and_then(|name| name.to_str()).context("a directory has a name")?;
     let now_ms = u64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_millis())?;
+    let made = Made { writer, storage, directory, now_ms };
     let mut infos = Vec::new();
     for collection in collections {
-        infos.push(collection_info(database, collection, storage, &directory, now_ms).await?);
+        infos.push(collection_info(database, collection, &made).await?);
     }
-    let full = json!({
-        "id": "b1b6ff5c", "state_code": 2, "name": name, "start_time": now_ms - 5000, "end_time": now_ms,
-        "progress": 100, "backup_timestamp": now_ms, "size": 1, "milvus_version": "v2.3.5",
-        "collection_backups": infos, "something_newer": { "unknown": true },
+    let mut full = json!({
+        "id": "b1b6ff5c", "state_code": 2, "name": name, "start_time": now_ms - 5000,
+        "progress": 100, "backup_timestamp": now_ms - 4000, "size": 1, "milvus_version": "v2.3.5",
+        "something_newer": { "unknown": true },
     });
     let meta = directory.join("meta");
     fs::create_dir_all(&meta)?;
-    fs::write(meta.join("full_meta.json"), serde_json::to_vec(&full)?)?;
-    Ok(())
+    let write = |file: &str, content: &Value| -> Result<()> {
+        Ok(fs::write(meta.join(file), serde_json::to_vec(content)?)?)
+    };
+    match writer {
+        Writer::Recent => {
+            full["end_time"] = json!(now_ms);
+            full["collection_backups"] = json!(infos);
+            write("full_meta.json", &full)
+        }
+        Writer::LevelFiles => {
+            let mut partitions = take_all(&mut infos, "partition_backups");
+            let segments = take_all(&mut partitions, "segment_backups");
+            write("backup_meta.json", &full)?;
+            write("collection_meta.json", &json!({ "infos": infos }))?;
+            write("partition_meta.json", &json!({ "infos": partitions }))?;
+            write("segment_meta.json", &json!({ "infos": segments }))
+        }
+    }
 }
 
-async fn collection_info(
-    database: &MilvusClient,
-    collection: &str,
-    storage: &Path,
-    directory: &Path,
+/// What is the same for all collections of a directory.
+struct Made<'a> {
+    writer: Writer,
+    storage: &'a Path,
+    directory: &'a Path,
     now_ms: u64,
-) -> Result<Value> {
+}
+
+/// Takes a list out of each of several objects.
+fn take_all(from: &mut [Value], key: &str) -> Vec<Value> {
+    from.iter_mut().flat_map(|from| from[key].take().as_array().cloned().unwrap_or_default()).collect()
+}
+
+async fn collection_info(database: &MilvusClient, collection: &str, made: &Made<'_>) -> Result<Value> {
     let described = database.describe(collection).await?;
     let schema = described.schema.as_ref().context("a collection has a schema")?;
     let segments = database.segments(collection).await?;
@@ -48,11 +80,20 @@ async fn collection_info(
         let mut infos = Vec::new();
         for segment in segments.iter().filter(|segment| segment.partition_id == partition_id) {
             let place = format!("{}/{partition_id}", described.collection_id);
-            copy_segment(storage, directory, &place, segment.segment_id)?;
-            infos.push(json!({
+            let group = match made.writer {
+                Writer::Recent => format!("{}/", segment.segment_id),
+                Writer::LevelFiles => String::new(),
+            };
+            let mut info = json!({
                 "segment_id": segment.segment_id, "collection_id": described.collection_id,
-                "partition_id": partition_id, "num_of_rows": segment.num_rows, "group_id": segment.segment_id,
-            }));
+                "partition_id": partition_id, "num_of_rows": segment.num_rows,
+                "binlogs": made.copy_insert_logs(&place, &group, segment.segment_id)?,
+                "deltalogs": made.copy_delta_logs(&place, &group, segment.segment_id)?,
+            });
+            if made.writer == Writer::Recent {
+                info["group_id"] = json!(segment.segment_id);
+            }
+            infos.push(info);
         }
         partitions.push(json!({
             "partition_id": partition_id, "partition_name": partition_name,
@@ -71,11 +112,17 @@ async fn collection_info(
             })
         })
         .collect();
+    let flushed_at = made.now_ms / 1000;
+    let timestamp = match made.writer {
+        // Of a checkpoint from before the rows.
+        Writer::Recent => (made.now_ms - 3_600_000) << 18,
+        Writer::LevelFiles => flushed_at << 18,
+    };
     Ok(json!({
         "id": "c", "state_code": 2, "collection_id": described.collection_id, "db_name": database.database(),
         "collection_name": collection, "shards_num": described.shards_num,
-        "consistency_level": described.consistency_level, "backup_timestamp": now_ms << 18,
-        "backup_physical_timestamp": now_ms / 1000, "has_index": true, "load_state": "Loaded",
+        "consistency_level": described.consistency_level, "backup_timestamp": timestamp,
+        "backup_physical_timestamp": flushed_at, "has_index": true, "load_state": "Loaded",
         "index_infos": [{ "field_name": "embedding", "index_name": "embedding", "index_type": "FLAT",
             "params": { "index_type": "FLAT", "metric_type": "L2", "params": "{}" } }],
         "schema": { "name": collection, "description": schema.description, "fields": fields,
@@ -88,28 +135,55 @@ fn pairs(pairs: &[KeyValuePair]) -> Vec<Value> {
     pairs.iter().map(|pair| json!({ "key": pair.key, "value": pair.value })).collect()
 }
 
-/// Copies a segment's logs below a group of its own.
-fn copy_segment(storage: &Path, directory: &Path, place: &str, segment_id: i64) -> Result<()> {
-    for kind in ["insert_log", "delta_log"] {
-        let from = storage.join(kind).join(place).join(segment_id.to_string());
-        let group = directory.join("binlogs").join(kind).join(place).join(segment_id.to_string());
-        if from.exists() {
-            copy_tree(&from, &group.join(segment_id.to_string()))?;
+impl Made<'_> {
+    /// Copies a segment's insert logs. Returns what a description says about them.
+    fn copy_insert_logs(&self, place: &str, group: &str, segment_id: i64) -> Result<Vec<Value>> {
+        let from = self.storage.join(format!("insert_log/{place}/{segment_id}"));
+        let mut fields = Vec::new();
+        for field in names_in(&from)? {
+            let logs = self.copy_logs(
+                &format!("insert_log/{place}/{segment_id}/{field}"),
+                &format!("insert_log/{place}/{group}{segment_id}/{field}"),
+            )?;
+            fields.push(json!({ "fieldID": field.parse::<i64>()?, "binlogs": logs }));
         }
+        Ok(fields)
     }
-    Ok(())
+
+    /// Copies a segment's delta logs. Their list always has one entry, which has no field.
+    fn copy_delta_logs(&self, place: &str, group: &str, segment_id: i64) -> Result<Vec<Value>> {
+        let logs = self.copy_logs(
+            &format!("delta_log/{place}/{segment_id}"),
+            &format!("delta_log/{place}/{group}{segment_id}"),
+        )?;
+        Ok(vec![json!({ "binlogs": logs })])
+    }
+
+    fn copy_logs(&self, from: &str, to: &str) -> Result<Vec<Value>> {
+        let target = self.directory.join("binlogs").join(to);
+        let mut logs = Vec::new();
+        for log in names_in(&self.storage.join(from))? {
+            fs::create_dir_all(&target)?;
+            let size = fs::copy(self.storage.join(from).join(&log), target.join(&log))?;
+            let mut info = json!({ "log_path": format!("files/{from}/{log}"), "log_size": size });
+            if self.writer == Writer::Recent {
+                info["log_id"] = json!(log.parse::<i64>()?);
+            }
+            logs.push(info);
+        }
+        Ok(logs)
+    }
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target: PathBuf = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
+/// Names in a directory, sorted; one that does not exist has none.
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }
