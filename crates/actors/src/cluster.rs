@@ -110,11 +110,11 @@ impl Handler<Submit> for ClusterActor {
         if self.draining {
             return Err(Refusal::Draining);
         }
-        let effects = self
-            .queue
-            .submit(message.job_id, message.job_type)
-            .map_err(|full| Refusal::QueueFull { limit: full.limit })?;
-        self.apply(effects, context);
+        match self.queue.submit(message.job_id, message.job_type) {
+            Ok(effects) => self.apply(effects, context),
+            // It was accepted, and waits in the catalog until a later look for open jobs finds a place for it here.
+            Err(full) => tracing::debug!(job_id = %message.job_id, %full, "a job is offered again"),
+        }
         Ok(())
     }
 }

@@ -59,6 +59,7 @@ impl From<PortError> for ServiceError {
             PortErrorKind::NotFound => Self::Missing { message },
             PortErrorKind::InvalidInput => Self::InvalidInput(InvalidInput::new("input", message)),
             PortErrorKind::Conflict => Self::Conflict { message, job_id: None },
+            PortErrorKind::Busy => Self::Busy { message },
             PortErrorKind::Unavailable
             | PortErrorKind::Changed
             | PortErrorKind::PermissionDenied

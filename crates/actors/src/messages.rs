@@ -19,8 +19,6 @@ pub(crate) struct Submit {
 /// Why an actor does not take a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Too many jobs of the cluster wait.
-    QueueFull { limit: usize },
     /// The server is shutting down. The job's row stays; the next start takes it up.
     Draining,
     /// The cluster's actor died too often, or cannot be reached.

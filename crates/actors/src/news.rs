@@ -86,6 +86,7 @@ mod tests {
             backup_id: None,
             verify_level: None,
             attempt: 1,
+            parks: 0,
             progress: Progress { bytes_done, ..Progress::default() },
         }
     }

@@ -149,9 +149,6 @@ fn unavailable(message: &str) -> ServiceError {
 /// What a caller is told when an actor did not take a job.
 fn refused(refusal: Refusal) -> ServiceError {
     match refusal {
-        Refusal::QueueFull { limit } => ServiceError::Busy {
-            message: format!("the cluster already has {limit} waiting jobs; try again when some have ended"),
-        },
         Refusal::Draining => unavailable("the server is shutting down; try again when it is back"),
         Refusal::Degraded => unavailable(
             "work on this cluster was given up after repeated crashes; look into the log and restart the server",

@@ -11,8 +11,9 @@ use tracing::Instrument;
 /// Brings a job that nobody works on into a state from which work can begin. Returns the job when it is PENDING
 /// afterwards, or CANCELING and has to be cleaned up after before it is CANCELED; `None` when it has ended.
 ///
-/// Only a job found `IN_PROGRESS` was cut off by a crash; parked ones are PENDING already. So a job that brings the
-/// server down is given up after some attempts, and a job that sees many orderly restarts is not.
+/// Only a job found `IN_PROGRESS` was cut off by a crash; parked ones are PENDING already, and the attempts that ended so
+/// do not count. So a job that brings the server down is given up after some attempts, and a job that sees many orderly
+/// restarts is not, also when a crash comes after them.
 pub(crate) async fn settle(core: &Arc<Core>, job: Job) -> PortResult<Option<Job>> {
     let attempts_max = core.settings.job_attempts_max;
     let (to, reason) = match job.state {
@@ -20,7 +21,7 @@ pub(crate) async fn settle(core: &Arc<Core>, job: Job) -> PortResult<Option<Job>
         JobState::Successful | JobState::Failed | JobState::Canceled => return Ok(None),
         JobState::Canceling if leaves_traces(job.job_type) => return Ok(Some(job)),
         JobState::Canceling => (JobState::Canceled, None),
-        JobState::InProgress if job.attempt >= attempts_max => (
+        JobState::InProgress if job.counted_attempts() >= attempts_max => (
             JobState::Failed,
             Some(format!(
                 "given up after {attempts_max} attempts that each ended with the server; look into its log for what \

@@ -8,7 +8,7 @@ use crate::cluster::ClusterActor;
 use crate::core::{Core, lock};
 use crate::host::{Host, Slot};
 use crate::leases::ClusterLease;
-use crate::messages::{Cancel, CancelOutcome, Refusal, Retire, Submit};
+use crate::messages::{Cancel, CancelOutcome, Retire, Submit};
 use crate::runtime::Lifecycle;
 use crate::settle::settle;
 use crate::telemetry;
@@ -328,9 +328,6 @@ impl Host {
         lock(&self.state).offered.insert(job.id, (now, job.state));
         match actor.send(Submit { job_id: job.id, job_type: job.job_type }).await {
             Ok(Ok(())) => {}
-            Ok(Err(Refusal::QueueFull { limit })) => {
-                tracing::debug!(job_id = %job.id, limit, "a cluster has too many waiting jobs; this one is offered again");
-            }
             answer => {
                 tracing::warn!(job_id = %job.id, ?answer, "an open job was not taken; offered again later");
             }

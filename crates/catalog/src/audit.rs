@@ -34,7 +34,7 @@ impl AuditCatalog for SqlCatalog {
     async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage) -> PortResult<Page<AuditEntry>> {
         match list(self.database.dialect(), filter, page)? {
             Some(statement) => read_page(self.database.read(statement).await?, page.limit, read),
-            None => Ok(Page { items: Vec::new(), has_more: false }),
+            None => Ok(Page::empty()),
         }
     }
 }

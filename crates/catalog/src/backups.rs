@@ -1,5 +1,6 @@
 //! Backups: their rows, what they contain, and how they are asked for, listed and expired.
 
+use crate::admission::Asker;
 use crate::clusters::lock_active;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::error::corrupt;
@@ -50,6 +51,7 @@ pub(crate) async fn insert_with_job(
         Claim::Free(name) => name,
         Claim::Taken(other) => return Ok(InsertOutcome::NameTaken(other)),
     };
+    asker_of(new).admit(transaction, cluster_id).await?;
     transaction.execute(insert(&Backup { name, ..new.backup.clone() })?).await?;
     jobs::insert_with_event(transaction, &new.job, creation_method(new)).await?;
     if let Some(sealed) = sealed_request {
@@ -62,6 +64,11 @@ pub(crate) async fn insert_with_job(
 /// The rule of one manual backup is about backups that are made, not about those that are taken over.
 fn creation_method(new: &NewBackup) -> Option<CreationMethod> {
     (new.job.job_type == JobType::Backup).then_some(new.backup.creation_method)
+}
+
+/// Automatic backups are made by schedules.
+fn asker_of(new: &NewBackup) -> Asker {
+    if creation_method(new) == Some(CreationMethod::Auto) { Asker::Timer } else { Asker::Person }
 }
 
 async fn repeated(transaction: &mut dyn Transaction, earlier: Earlier) -> PortResult<InsertOutcome> {
@@ -201,17 +208,18 @@ pub(crate) fn select(backup_id: BackupId) -> Statement {
     Statement::new("SELECT * FROM backups WHERE id = ").bind(backup_id.to_string())
 }
 
+/// A page of backups, whatever their names.
 pub(crate) fn list(
     dialect: Dialect,
     filter: &BackupFilter,
     page: PageRequest,
 ) -> PortResult<Option<Statement>> {
-    // Names are searched in an index, and only what is found is fetched.
-    let query = match filter.name_contains {
-        None => ListQuery::new("SELECT * FROM backups WHERE 1 = 1", BackupId::PREFIX),
-        Some(_) => ListQuery::new("SELECT id, created_at_us FROM backups WHERE 1 = 1", BackupId::PREFIX)
-            .fetched_from("backups"),
-    };
+    filtered(ListQuery::new("SELECT * FROM backups WHERE 1 = 1", BackupId::PREFIX), dialect, filter)?
+        .page(page)
+}
+
+/// Adds all conditions but the one about names.
+pub(crate) fn filtered(query: ListQuery, dialect: Dialect, filter: &BackupFilter) -> PortResult<ListQuery> {
     let query = query.merged_for(dialect);
     let project_ids = filter.project_ids.as_deref();
     let mut query = match filter.cluster_id {
@@ -238,11 +246,9 @@ pub(crate) fn list(
     let query = query
         .and("verification = ", filter.verification.map(Spelled::spelling))
         .and("created_at_us >= ", filter.created_from.map(|time| time.timestamp_micros()))
-        .and("created_at_us < ", filter.created_before.map(|time| time.timestamp_micros()))
-        .name_contains(dialect.position_function, filter.name_contains.as_deref());
+        .and("created_at_us < ", filter.created_before.map(|time| time.timestamp_micros()));
     // Spelled as in the partial indexes, or they would not be used.
-    let query = if filter.status.is_none() { query.and_always("status <> 'DELETED'") } else { query };
-    query.page(page)
+    Ok(if filter.status.is_none() { query.and_always("status <> 'DELETED'") } else { query })
 }
 
 pub(crate) fn newest(

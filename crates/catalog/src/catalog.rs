@@ -1,5 +1,6 @@
 //! The port, put together: each method is one statement or one transaction.
 
+use crate::admission::Asker;
 use crate::completion::{self, SealedBackup};
 use crate::database::{Database, Record, Statement, Transaction};
 use crate::page::read_page;
@@ -86,7 +87,7 @@ impl SqlCatalog {
     ) -> PortResult<Page<T>> {
         match statement {
             Some(statement) => read_page(self.database.read(statement).await?, page.limit, read),
-            None => Ok(Page { items: Vec::new(), has_more: false }),
+            None => Ok(Page::empty()),
         }
     }
 
@@ -205,7 +206,7 @@ impl Catalog for SqlCatalog {
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
         let mut transaction = self.begin().await?;
-        jobs::insert_other(&mut *transaction, self.database.dialect(), job).await?;
+        jobs::insert_asked(&mut *transaction, self.database.dialect(), job).await?;
         transaction.commit().await
     }
 
@@ -213,7 +214,8 @@ impl Catalog for SqlCatalog {
         let sealed = requests::sealed(&self.sealer, new.job.id, &new.request)?;
         let mut transaction = self.begin().await?;
         let dialect = self.database.dialect();
-        let outcome = requests::insert_with_job(&mut *transaction, dialect, new, sealed).await?;
+        let asker = Asker::Person;
+        let outcome = requests::insert_with_job(&mut *transaction, dialect, asker, new, sealed).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -231,6 +233,12 @@ impl Catalog for SqlCatalog {
         let new = restores::NewPlan::new(plan, collections)?;
         let mut transaction = self.begin().await?;
         restores::save_plan(&mut *transaction, self.database.dialect(), job_id, new).await?;
+        transaction.commit().await
+    }
+
+    async fn save_made_databases(&self, job_id: JobId, names: &[String]) -> PortResult<()> {
+        let mut transaction = self.begin().await?;
+        restores::save_made_databases(&mut *transaction, self.database.dialect(), job_id, names).await?;
         transaction.commit().await
     }
 
@@ -303,6 +311,9 @@ impl Catalog for SqlCatalog {
     }
 
     async fn backups(&self, filter: &BackupFilter, page: PageRequest) -> PortResult<Page<Backup>> {
+        if let Some(text) = &filter.name_contains {
+            return self.search_backups(filter, text, page).await;
+        }
         let statement = backups::list(self.database.dialect(), filter, page)?;
         self.list(statement, page, backups::read).await
     }
@@ -345,6 +356,13 @@ impl Catalog for SqlCatalog {
         let mut transaction = self.begin().await?;
         let dialect = self.database.dialect();
         let job = jobs::transition(&mut *transaction, dialect, job_id, to, reason, now).await?;
+        transaction.commit().await?;
+        Ok(job)
+    }
+
+    async fn park_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Job> {
+        let mut transaction = self.begin().await?;
+        let job = jobs::park(&mut *transaction, self.database.dialect(), job_id, reason, now).await?;
         transaction.commit().await?;
         Ok(job)
     }

@@ -3,10 +3,12 @@
 mod findings;
 mod leftovers;
 
-pub(crate) use findings::{select_damage, select_verification};
+pub(crate) use findings::{read_verification, select_damage, select_verification};
+pub(crate) use leftovers::read as read_leftovers;
 #[cfg(test)]
 pub(crate) use leftovers::{select as select_leftovers, select_due as select_due_leftovers};
 
+use crate::admission::Asker;
 use crate::audit;
 use crate::catalog::SqlCatalog;
 use crate::database::{Dialect, Record, Statement, Transaction};
@@ -61,7 +63,7 @@ impl ChecksCatalog for SqlCatalog {
     }
 
     async fn verification(&self, backup_id: BackupId) -> PortResult<Option<Verification>> {
-        self.find(select_verification(backup_id), findings::read_verification).await
+        self.find(select_verification(backup_id), read_verification).await
     }
 
     async fn drill_schedule(&self, cluster_id: ClusterId) -> PortResult<Option<DrillSchedule>> {
@@ -218,7 +220,7 @@ async fn save_drill(
     }
     let started = job.is_some();
     if let Some((new, sealed)) = job {
-        let inserted = requests::insert_with_job(transaction, dialect, new, sealed).await?;
+        let inserted = requests::insert_with_job(transaction, dialect, Asker::Timer, new, sealed).await?;
         if inserted != InsertJobOutcome::Created {
             let message = format!("scheduled drill {} was not accepted", new.job.id);
             return Err(PortError::new(PortErrorKind::Internal, message));
@@ -301,7 +303,7 @@ fn due_from(begin: &'static str, now: DateTime<Utc>) -> Statement {
     Statement::new(begin).bind(latest.timestamp_micros())
 }
 
-fn read_verify(row: &mut Record) -> PortResult<VerifySchedule> {
+pub(crate) fn read_verify(row: &mut Record) -> PortResult<VerifySchedule> {
     let schedule: VerifySchedule = from_json(&row.text("schedule")?)?;
     Ok(VerifySchedule {
         next_look: optional_time(row.optional_integer("next_look_at_us")?)?,
@@ -310,7 +312,7 @@ fn read_verify(row: &mut Record) -> PortResult<VerifySchedule> {
     })
 }
 
-fn read_drill(row: &mut Record) -> PortResult<DrillSchedule> {
+pub(crate) fn read_drill(row: &mut Record) -> PortResult<DrillSchedule> {
     let schedule: DrillSchedule = from_json(&row.text("schedule")?)?;
     Ok(DrillSchedule {
         next_look: optional_time(row.optional_integer("next_look_at_us")?)?,

@@ -1,5 +1,6 @@
 //! Copies of backups in other repositories, and those that policies ask for.
 
+use crate::admission::Asker;
 use crate::backups;
 use crate::catalog::SqlCatalog;
 use crate::clusters;
@@ -21,7 +22,7 @@ use milvault_domain::ports::{
 use milvault_domain::schedule::SchedulePolicy;
 
 /// Most copies of one backup that are listed.
-const COPIES_MAX: i64 = 100;
+pub(crate) const COPIES_MAX: i64 = 100;
 
 #[async_trait]
 impl CopyCatalog for SqlCatalog {
@@ -77,6 +78,8 @@ async fn insert(
     if new.is_due && transaction.execute(delete_due(origin.backup_id)).await? != 1 {
         return Ok(InsertCopyOutcome::NotDue);
     }
+    let asker = if new.is_due { Asker::Timer } else { Asker::Person };
+    asker.admit(transaction, backup.cluster_id).await?;
     transaction.execute(backups::insert(backup)?).await?;
     jobs::insert_with_event(transaction, job, None).await?;
     idempotency::insert(transaction, job, idempotency.as_ref()).await?;

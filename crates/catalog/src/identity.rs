@@ -93,7 +93,7 @@ impl IdentityCatalog for SqlCatalog {
     async fn users(&self, filter: &UserFilter, page: PageRequest) -> PortResult<Page<User>> {
         match users::list(filter, page)? {
             Some(statement) => Ok(cut(users::read_all(self.database.read(statement).await?)?, page)),
-            None => Ok(Page { items: Vec::new(), has_more: false }),
+            None => Ok(Page::empty()),
         }
     }
 
@@ -134,7 +134,7 @@ impl IdentityCatalog for SqlCatalog {
     async fn keys(&self, filter: &KeyFilter, page: PageRequest) -> PortResult<Page<KeyRecord>> {
         match keys::list(filter, page)? {
             Some(statement) => Ok(cut(keys::read_all(self.database.read(statement).await?)?, page)),
-            None => Ok(Page { items: Vec::new(), has_more: false }),
+            None => Ok(Page::empty()),
         }
     }
 
@@ -155,7 +155,7 @@ fn cut<T>(mut items: Vec<T>, page: PageRequest) -> Page<T> {
     let limit = page.limit as usize;
     let has_more = limit < items.len();
     items.truncate(limit);
-    Page { items, has_more }
+    Page { items, has_more, stopped_at: None }
 }
 
 fn not_found(kind: &str, id: impl Display) -> PortError {

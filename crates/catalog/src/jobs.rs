@@ -1,5 +1,6 @@
 //! Jobs: their rows, their history, and every change of their state.
 
+use crate::admission::Asker;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::model::{
     CREATED_BY_CHARS_MAX, FAILURE_CHARS_MAX, Spelled, bounded, count, folded, from_json, id,
@@ -19,7 +20,7 @@ use milvault_domain::progress::Progress;
 pub(crate) const OPEN_STATES: &str = "state IN ('PENDING', 'IN_PROGRESS', 'CANCELING')";
 
 /// Most events of a history that are read: a job that was interrupted over and over shows its latest ones.
-const EVENTS_MAX: i64 = 1000;
+pub(crate) const EVENTS_MAX: i64 = 1000;
 
 /// Adds a job and begins its history.
 pub(crate) async fn insert_with_event(
@@ -45,6 +46,7 @@ pub(crate) async fn insert_with_event(
                 ("creation_method", creation_method.map(|method| method.spelling().to_owned()).into()),
                 ("verify_level", job.verify_level.map(|level| level.spelling().to_owned()).into()),
                 ("attempt", i64::from(job.attempt).into()),
+                ("parks", i64::from(job.parks).into()),
                 ("progress", to_json(&job.progress)?.into()),
             ],
         ))
@@ -52,6 +54,17 @@ pub(crate) async fn insert_with_event(
     let event = JobEvent { at: job.created_at, state: job.state, phase: job.phase, reason: None };
     transaction.execute(insert_event(job.id, &event)).await?;
     Ok(())
+}
+
+/// Adds a job as [`insert_other`] does, when one more may wait.
+pub(crate) async fn insert_asked(
+    transaction: &mut dyn Transaction,
+    dialect: Dialect,
+    job: &Job,
+) -> PortResult<()> {
+    clusters::lock_known(transaction, dialect, job.cluster_id).await?;
+    Asker::Person.admit(transaction, job.cluster_id).await?;
+    insert_other(transaction, dialect, job).await
 }
 
 /// Adds a job that needs no more than its own row. The lock on its cluster's row keeps the cluster from being removed meanwhile; the
@@ -94,6 +107,22 @@ pub(crate) async fn transition(
         ));
     }
     change(transaction, &mut job, to, reason, now).await?;
+    Ok(job)
+}
+
+/// Puts a job at work aside. One that waits already stays as it is.
+pub(crate) async fn park(
+    transaction: &mut dyn Transaction,
+    dialect: Dialect,
+    job_id: JobId,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> PortResult<Job> {
+    let mut job = load_locked(transaction, dialect, job_id).await?;
+    if job.state != JobState::Pending {
+        job.parks = job.parks.saturating_add(1);
+        change(transaction, &mut job, JobState::Pending, Some(reason), now).await?;
+    }
     Ok(job)
 }
 
@@ -180,6 +209,7 @@ fn update(job: &Job) -> PortResult<Statement> {
             ("ended_at_us", optional_microseconds(job.ended_at).into()),
             ("failure", job.failure.clone().into()),
             ("attempt", i64::from(job.attempt).into()),
+            ("parks", i64::from(job.parks).into()),
             ("progress", to_json(&job.progress)?.into()),
         ],
     )
@@ -327,6 +357,7 @@ pub(crate) fn read(row: &mut Record) -> PortResult<Job> {
         backup_id: row.optional_text("backup_id")?.map(|text| id(&text)).transpose()?,
         verify_level: row.optional_text("verify_level")?.map(|text| spelled(&text)).transpose()?,
         attempt: count(row.integer("attempt")?)?,
+        parks: count(row.integer("parks")?)?,
         progress: from_json(&row.text("progress")?)?,
     })
 }

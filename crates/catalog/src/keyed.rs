@@ -42,7 +42,7 @@ impl KeyedJobs for SqlCatalog {
             Some(Earlier::Same(job)) => InsertJobOutcome::Duplicate(job),
             Some(Earlier::Other(job_id)) => InsertJobOutcome::KeyReused(job_id),
             None => {
-                jobs::insert_other(&mut *transaction, dialect, job).await?;
+                jobs::insert_asked(&mut *transaction, dialect, job).await?;
                 idempotency::insert(&mut *transaction, job, Some(idempotency)).await?;
                 InsertJobOutcome::Created
             }

@@ -7,8 +7,10 @@
 //! Invariants: one server per SQLite file, any number per PostgreSQL database; every method is one transaction; whatever may hold secrets is encrypted before
 //! it reaches a statement; no text from outside ever becomes part of a statement.
 
+mod admission;
 mod audit;
 mod backups;
+mod batches;
 mod catalog;
 mod catalog_backups;
 mod catalog_file;
@@ -31,6 +33,7 @@ mod keyed;
 mod leases;
 mod lifecycle;
 mod model;
+mod name_search;
 mod names;
 mod page;
 mod policy_records;

@@ -7,7 +7,10 @@ mod sweeps;
 pub(crate) use ending::{
     guard_reader, make_deleted, select_expired, select_overdue_clusters, select_retained,
 };
-pub(crate) use holds::{insert_found as insert_found_hold, select_binding_in, take_off};
+pub(crate) use holds::{
+    LISTED_MAX as HOLDS_LISTED_MAX, insert_found as insert_found_hold, read as read_hold, select_binding_in,
+    take_off,
+};
 pub(crate) use sweeps::insert as insert_sweep;
 #[cfg(test)]
 pub(crate) use {

@@ -6,7 +6,7 @@
 
 use crate::database::{Dialect, Parameter, Record, Statement};
 use milvault_domain::ids::ProjectId;
-use milvault_domain::ports::{Page, PageRequest, PortError, PortErrorKind, PortResult};
+use milvault_domain::ports::{Page, PageRequest, PortError, PortErrorKind, PortResult, SortKey};
 
 /// Most values of one filter. A statement takes a limited number of parameters.
 const FILTER_VALUES_MAX: usize = 1000;
@@ -187,21 +187,36 @@ impl ListQuery {
     /// The statement for a page, newest first; `None` when there can be nothing. It asks for one row more than the
     /// page has, to know whether there are more.
     pub(crate) fn page(self, page: PageRequest) -> PortResult<Option<Statement>> {
-        if !(1..=PageRequest::LIMIT_MAX).contains(&page.limit) {
-            return Err(PortError::new(
-                PortErrorKind::InvalidInput,
-                format!("a page must have 1 to {} entries, got {}", PageRequest::LIMIT_MAX, page.limit),
-            ));
+        check_page(page)?;
+        Ok(self.newest_first(page.after, i64::from(page.limit) + 1))
+    }
+
+    /// The statement for some rows after a place, newest first; `None` when there can be nothing.
+    pub(crate) fn newest_first(self, after: Option<SortKey>, limit: i64) -> Option<Statement> {
+        let after = after.map(|after| self.place(after));
+        self.ordered(&NEWEST_FIRST, after, limit)
+    }
+
+    /// The statement for the row that comes as this one after a place, newest first and counted from 1; `None` when
+    /// there can be none.
+    pub(crate) fn nth(self, after: Option<SortKey>, number: i64) -> Option<Statement> {
+        let after = after.map(|after| self.place(after));
+        self.put_together(&NEWEST_FIRST, after, number - 1, 1)
+    }
+
+    /// Only rows down to this place, newest first, itself included.
+    pub(crate) fn down_to(mut self, last: Option<SortKey>) -> Self {
+        if let Some(last) = last {
+            let [created_at_us, id] = self.place(last);
+            self.parts.extend([Part::Sql(" AND (created_at_us, id) >= ("), Part::Value(created_at_us)]);
+            self.parts.extend([Part::Sql(", "), Part::Value(id), Part::Sql(")")]);
         }
-        let after = page.after.map(|after| {
-            let id = format!("{}_{}", self.id_prefix, after.id.simple());
-            [after.created_at.timestamp_micros().into(), id.into()]
-        });
-        let order = ListOrder {
-            after_begins: " AND (created_at_us, id) < (",
-            by: " ORDER BY created_at_us DESC, id DESC",
-        };
-        Ok(self.ordered(&order, after, i64::from(page.limit) + 1))
+        self
+    }
+
+    fn place(&self, key: SortKey) -> [Parameter; 2] {
+        let id = format!("{}_{}", self.id_prefix, key.id.simple());
+        [key.created_at.timestamp_micros().into(), id.into()]
     }
 
     /// The statement for some rows in an order of its own; `None` when there can be nothing.
@@ -209,6 +224,16 @@ impl ListQuery {
         self,
         order: &ListOrder,
         after: Option<[Parameter; 2]>,
+        limit: i64,
+    ) -> Option<Statement> {
+        self.put_together(order, after, 0, limit)
+    }
+
+    fn put_together(
+        self,
+        order: &ListOrder,
+        after: Option<[Parameter; 2]>,
+        skipped: i64,
         limit: i64,
     ) -> Option<Statement> {
         if self.empty {
@@ -238,10 +263,14 @@ impl ListQuery {
                 };
             }
             if orders_arms {
-                statement = statement.push(order.by).push(" LIMIT ").bind(limit).push(")");
+                // All rows that are skipped may be of this arm.
+                statement = statement.push(order.by).push(" LIMIT ").bind(skipped + limit).push(")");
             }
         }
         statement = statement.push(order.by).push(" LIMIT ").bind(limit);
+        if 0 < skipped {
+            statement = statement.push(" OFFSET ").bind(skipped);
+        }
         let Some(table) = fetched_from else { return Some(statement) };
         // SQLite joins in the order written when a join is called CROSS.
         Some(
@@ -261,6 +290,23 @@ pub(crate) struct ListOrder {
     pub(crate) after_begins: &'static str,
     /// The clause that gives the order.
     pub(crate) by: &'static str,
+}
+
+const NEWEST_FIRST: ListOrder =
+    ListOrder { after_begins: " AND (created_at_us, id) < (", by: " ORDER BY created_at_us DESC, id DESC" };
+
+/// Checks how many entries are wanted.
+///
+/// # Errors
+/// `InvalidInput` when that is out of range.
+pub(crate) fn check_page(page: PageRequest) -> PortResult<()> {
+    if (1..=PageRequest::LIMIT_MAX).contains(&page.limit) {
+        return Ok(());
+    }
+    Err(PortError::new(
+        PortErrorKind::InvalidInput,
+        format!("a page must have 1 to {} entries, got {}", PageRequest::LIMIT_MAX, page.limit),
+    ))
 }
 
 /// Every choice of one value of each column, as conditions.
@@ -301,5 +347,5 @@ pub(crate) fn read_page<T>(
     let has_more = limit < rows.len();
     rows.truncate(limit);
     let items = rows.iter_mut().map(read).collect::<PortResult<_>>()?;
-    Ok(Page { items, has_more })
+    Ok(Page { items, has_more, stopped_at: None })
 }

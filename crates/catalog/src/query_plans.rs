@@ -4,9 +4,9 @@
 use crate::database::{Database, Statement};
 use crate::sqlite::SqliteDatabase;
 use crate::{
-    audit, backups, checks, clusters, comparisons, completion, copies, idempotency, job_pruning, jobs,
-    leases, lifecycle, names, postgres, requests, restore_completion, restores, schedules, sqlite, tenancy,
-    usage,
+    admission, audit, backups, checks, clusters, comparisons, completion, copies, idempotency, job_pruning,
+    jobs, leases, lifecycle, name_search, names, postgres, requests, restore_completion, restores, schedules,
+    sqlite, tenancy, usage,
 };
 use chrono::{DateTime, Utc};
 use milvault_domain::audit::{AuditResult, AuditTarget};
@@ -151,9 +151,17 @@ async fn names_are_searched_in_an_index_and_open_jobs_have_their_own() {
         name_contains: Some(String::from("a")),
         ..BackupFilter::default()
     };
-    let search = backups::list(database.dialect(), &filter, pages()[0]).unwrap().unwrap();
-    let plan_of_search = plan(&database, search).await;
-    assert!(plan_of_search.contains("INDEX backups_live_by_project "), "{plan_of_search}");
+    for page in pages() {
+        let statements = name_search::first_window(&database, &filter, "a", page).await.unwrap();
+        assert_eq!(statements.len(), 2);
+        for statement in statements {
+            let plan_of_search = plan(&database, statement).await;
+            let by = "INDEX backups_live_by_project (project_id=?";
+            assert!(plan_of_search.contains(by), "{plan_of_search}");
+            // The rows of a page are put in order once more when they are fetched, and nothing else is.
+            assert!(plan_of_search.matches("TEMP B-TREE").count() <= 1, "{plan_of_search}");
+        }
+    }
     let plan_of_open = plan(&database, jobs::select_open()).await;
     assert!(
         plan_of_open.contains("USING INDEX jobs_open") && !plan_of_open.contains("B-TREE"),
@@ -180,6 +188,7 @@ async fn other_lists_and_searches_are_answered_from_an_index() {
     check(&database, "newest", newest).await;
     check(&database, "expired", lifecycle::select_expired(dialect, NOW, 5)).await;
     check(&database, "open jobs of a cluster", clusters::select_open_jobs(CLUSTER)).await;
+    check(&database, "waiting jobs of a cluster", admission::select_waiting(CLUSTER)).await;
     check(&database, "open manual backup", backups::select_open_manual(CLUSTER)).await;
     let job_id = JobId::from_uuid(Uuid::nil());
     check(&database, "events", jobs::select_events(job_id)).await;
@@ -366,7 +375,7 @@ async fn the_audit_log_and_old_jobs_are_answered_from_an_index() {
     let plan = plan(&database, audit::select_last()).await;
     assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     check(&database, "old jobs", job_pruning::select(NOW, 5)).await;
-    check(&database, "usage", usage::select(PROJECT)).await;
+    check(&database, "usage", usage::select(&[PROJECT, OTHER_PROJECT])).await;
 }
 
 #[tokio::test]

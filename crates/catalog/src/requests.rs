@@ -1,5 +1,6 @@
 //! What jobs were asked to do beyond their own row: sealed, because it may hold passwords and storage keys.
 
+use crate::admission::Asker;
 use crate::clusters;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::idempotency::{self, Earlier};
@@ -15,6 +16,7 @@ use milvault_domain::ports::{InsertJobOutcome, NewJob, PortError, PortErrorKind,
 pub(crate) async fn insert_with_job(
     transaction: &mut dyn Transaction,
     dialect: Dialect,
+    asker: Asker,
     new: &NewJob,
     sealed_request: String,
 ) -> PortResult<InsertJobOutcome> {
@@ -33,6 +35,7 @@ pub(crate) async fn insert_with_job(
     if let Some(restore_job_id) = earlier_restore(&new.request) {
         check_earlier_restore(transaction, job, restore_job_id).await?;
     }
+    asker.admit(transaction, job.cluster_id).await?;
     jobs::insert_with_event(transaction, job, None).await?;
     transaction.execute(insert(job.id, sealed_request)).await?;
     idempotency::insert(transaction, job, new.idempotency.as_ref()).await?;

@@ -85,6 +85,26 @@ fn insert_collections(job_id: JobId, collections: &[(u32, RestoreStep, String)])
     statement.push(")")
 }
 
+/// Marks these databases of the plan as made by the restore, and all others as not made by it.
+pub(crate) async fn save_made_databases(
+    transaction: &mut dyn Transaction,
+    dialect: Dialect,
+    job_id: JobId,
+    names: &[String],
+) -> PortResult<()> {
+    jobs::load_locked(transaction, dialect, job_id).await?;
+    let mut plan = load_plan(transaction, job_id)
+        .await?
+        .ok_or_else(|| PortError::new(PortErrorKind::NotFound, format!("job {job_id} has no plan")))?;
+    for database in &mut plan.databases {
+        database.made = names.contains(&database.name);
+    }
+    let columns = [("plan", to_json(&plan)?.into())];
+    let update = Statement::update("restore_plans", columns).push("job_id = ").bind(job_id.to_string());
+    transaction.execute(update).await?;
+    Ok(())
+}
+
 /// Writes what has become of one collection.
 pub(crate) fn update_collection(
     job_id: JobId,

@@ -8,7 +8,7 @@ pub use fill::Shape;
 pub use plan::Explained;
 
 use crate::database::{Database, Statement};
-use crate::{audit, backups, clusters, jobs, lifecycle, schedules};
+use crate::{audit, backups, clusters, jobs, lifecycle, name_search, schedules};
 use chrono::{DateTime, Utc};
 use milvault_domain::ids::{BackupId, ClusterId, JobId};
 use milvault_domain::ports::{
@@ -72,19 +72,22 @@ impl ScaleCatalog {
     /// Errors of the database; questions that have no answer whatever the catalog holds.
     pub async fn explain(&self, question: &Question) -> PortResult<Vec<Explained>> {
         let mut explained = Vec::new();
-        for statement in self.statements(question)? {
+        for statement in self.statements(question).await? {
             let rows = self.database.read(statement.with_plan(self.database.dialect())).await?;
             explained.push(Explained::read(rows)?);
         }
         Ok(explained)
     }
 
-    fn statements(&self, question: &Question) -> PortResult<Vec<Statement>> {
+    async fn statements(&self, question: &Question) -> PortResult<Vec<Statement>> {
         let dialect = self.database.dialect();
         let one = |statement| Ok(vec![statement]);
         let listed = |statement: PortResult<Option<Statement>>| Ok(statement?.into_iter().collect());
         match question {
-            Question::Backups(filter, page) => listed(backups::list(dialect, filter, *page)),
+            Question::Backups(filter, page) => match &filter.name_contains {
+                Some(text) => name_search::first_window(&*self.database, filter, text, *page).await,
+                None => listed(backups::list(dialect, filter, *page)),
+            },
             Question::Jobs(filter, page) => listed(jobs::list(dialect, filter, *page)),
             Question::Clusters(filter, page) => listed(clusters::list(dialect, filter, *page)),
             Question::Audit(filter, page) => listed(audit::list(dialect, filter, *page)),

@@ -11,8 +11,8 @@ mod rows;
 pub(crate) use claims::select_ended;
 pub(crate) use raising::{backup_completed, job_failed};
 pub(crate) use rows::{
-    list_deliveries, list_webhooks, select_delivery, select_ending_holds, select_watched_schedules,
-    select_webhook,
+    list_deliveries, list_webhooks, read_webhook, select_delivery, select_ending_holds,
+    select_watched_schedules, select_webhook,
 };
 #[cfg(test)]
 pub(crate) use {
@@ -122,8 +122,7 @@ impl WebhookCatalog for SqlCatalog {
     }
 
     async fn webhook(&self, webhook_id: WebhookId) -> PortResult<Option<Webhook>> {
-        let kept = self.find(select_webhook(webhook_id), |row| rows::read(&self.sealer, row)).await?;
-        Ok(kept.map(|kept| kept.webhook))
+        self.find(select_webhook(webhook_id), |row| read_webhook(&self.sealer, row)).await
     }
 
     async fn webhooks(&self, project_id: ProjectId, page: PageRequest) -> PortResult<Page<Webhook>> {

@@ -129,6 +129,8 @@ pub enum PortErrorKind {
     Unsupported,
     /// The source moved away under the operation; starting over may succeed.
     Changed,
+    /// A limit is reached; the same request may be accepted when there is less to do.
+    Busy,
     /// Stopped on request.
     Canceled,
     /// A defect of Milvault or an impossible answer.

@@ -38,8 +38,18 @@ pub struct Job {
     pub verify_level: Option<VerifyLevel>,
     /// How often work on it has begun: 1 for a job that was never interrupted.
     pub attempt: u32,
+    /// How often it was put aside in order, to be continued.
+    pub parks: u32,
     /// How far it is.
     pub progress: Progress,
+}
+
+impl Job {
+    /// The attempts that count against their limit: that one was put aside in order says nothing against the job.
+    #[must_use]
+    pub const fn counted_attempts(&self) -> u32 {
+        self.attempt.saturating_sub(self.parks)
+    }
 }
 
 /// What a job does.

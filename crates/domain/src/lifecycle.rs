@@ -153,8 +153,6 @@ impl Standing {
 /// What a backup takes up in its repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageUse {
-    /// Sum of the sizes of its objects at the source.
-    pub logical_bytes: u64,
     /// Bytes of the files that it refers to.
     pub stored_bytes: u64,
     /// Bytes of those of them that other backups refer to as well.

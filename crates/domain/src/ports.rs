@@ -1,6 +1,7 @@
 //! What Milvault needs from the outside world, as traits that the other crates implement.
 
 mod audit;
+mod batches;
 mod catalog;
 mod checks;
 mod copies;
@@ -22,6 +23,7 @@ mod usage;
 mod webhooks;
 
 pub use audit::{AuditCatalog, AuditFilter, AuditPage, AuditPosition};
+pub use batches::{BATCH_MAX, BatchCatalog, LARGE_BATCH_MAX};
 pub use catalog::{
     BackupFilter, BackupWithJob, Catalog, ClusterFilter, ClusterRemoval, FoundBackup, Idempotency,
     InsertJobOutcome, InsertOutcome, JobFilter, NewBackup, NewJob, Page, PageRequest, RepositoryFilter,

@@ -3,8 +3,9 @@
 //! Rules: jobs that write (backups, restores and their like) run one at a time, in the order of acceptance; verifies
 //! and comparisons read only and run beside them, a bounded number at once. A copy to another repository may take long,
 //! so it holds up no backup: copies run one at a time beside all others but sweeps, which would remove what a copy that
-//! is being planned relies on. Nothing here decides whether a manual backup may be accepted: the catalog's
-//! unique index does, so that the rule holds across restarts and servers too.
+//! is being planned relies on. Nothing here decides whether a job may be accepted: the catalog does, by its unique index
+//! for manual backups and by counting pending jobs, so that the rules hold across restarts and servers too. What finds
+//! no place here waits in the catalog and is offered again.
 
 use crate::ids::JobId;
 use crate::job::JobType;
@@ -37,7 +38,8 @@ pub struct QueueFull {
 }
 
 impl ClusterQueue {
-    /// Most jobs that may wait.
+    /// Most jobs that may wait. The catalog accepts no request of a person while as many jobs of the cluster are pending;
+    /// what timers ask for, and what is put aside, may come on top of that and waits in the catalog alone.
     pub const WAITING_MAX: usize = 64;
     /// Most verifies and comparisons of one cluster at once.
     pub const VERIFIES_MAX: usize = 2;

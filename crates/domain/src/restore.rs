@@ -178,8 +178,8 @@ impl RestoreRequest {
     }
 }
 
-/// What a restore will do. Made before anything is touched, and never changed afterwards: a job that continues goes
-/// by the plan it began with.
+/// What a restore will do. Made before anything is touched, and never changed afterwards, but for
+/// [`DatabaseRestore::made`]: a job that continues goes by the plan it began with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestorePlan {
     /// The instant that is restored, physical milliseconds since 1970-01-01 UTC.
@@ -205,6 +205,10 @@ pub struct DatabaseRestore {
     pub create: bool,
     /// Properties it is created with.
     pub properties: Vec<crate::milvus::Property>,
+    /// Whether the restore makes it itself, so that it may be dropped again. Recorded right before it is made, and no
+    /// longer true once it is dropped.
+    #[serde(default)]
+    pub made: bool,
 }
 
 /// What is done about a collection.
@@ -285,6 +289,12 @@ impl RestorePlan {
     #[must_use]
     pub fn object_count(&self) -> u64 {
         self.restored().map(|collection| collection.object_count).sum()
+    }
+
+    /// Names of the databases that the restore makes itself, and has not dropped again.
+    #[must_use]
+    pub fn made_databases(&self) -> Vec<String> {
+        self.databases.iter().filter(|database| database.made).map(|database| database.name.clone()).collect()
     }
 
     /// Collections that are not skipped.

@@ -120,17 +120,11 @@ impl From<InvalidId> for GatewayError {
 /// Of a read from the catalog. Its message may name tables or addresses, so only the kind goes out.
 impl From<PortError> for GatewayError {
     fn from(error: PortError) -> Self {
-        Arc::new(error).into()
-    }
-}
-
-impl From<Arc<PortError>> for GatewayError {
-    fn from(error: Arc<PortError>) -> Self {
         if error.kind() == PortErrorKind::Unavailable {
             tracing::warn!(%error, "catalog does not answer");
             Self::unavailable("the catalog does not answer; try again later")
         } else {
-            Self::Internal { cause: error }
+            Self::Internal { cause: Arc::new(error) }
         }
     }
 }

@@ -7,12 +7,14 @@ mod cost;
 #[cfg(test)]
 mod documents;
 mod executor;
+mod loaders;
 mod model;
 mod mutation;
 mod page;
 mod query;
 mod scalar;
 mod subscription;
+mod together;
 
 pub(crate) use audited::AuditNotes;
 pub(crate) use backend::Backend;

@@ -67,8 +67,11 @@ pub(crate) fn router(state: GatewayState) -> Router {
     // Pages of this server itself, where a proxy hides by which name browsers know it.
     allowed_origins.extend(state.sign_in.as_ref().map(|sign_in| sign_in.origin.clone()));
     let limits = Arc::new(state.limits);
-    let backend = Backend::new(Arc::clone(&state.catalog), state.service.clone())
-        .with_sessions(state.sign_in.as_ref().map(|sign_in| Arc::clone(&sign_in.rules)));
+    let backend = Backend {
+        catalog: Arc::clone(&state.catalog),
+        service: state.service.clone(),
+        session_rules: state.sign_in.as_ref().map(|sign_in| Arc::clone(&sign_in.rules)),
+    };
     let trail = AuditTrail::new(Arc::clone(&state.catalog), Arc::clone(&state.clock), state.organization_id);
     let trail = Arc::new(trail);
     let gateway = Arc::new(Gateway {

@@ -2,7 +2,9 @@
 //!
 //! Invariants: every operation has a caller proven by an API key or a session before anything of it is parsed; rights are decided
 //! by `Principal::decide` alone; what a caller may not see is not found; reads go to the catalog and actions go
-//! to the [`milvault_actors::Service`]; nothing here waits, queues or nests without a limit ([`GatewayLimits`]).
+//! to the [`milvault_actors::Service`]; what the entries of a list refer to is read for all of them at once, so that the
+//! number of reads follows the shape of a document and not the size of its pages (`graphql/loaders.rs`); nothing here
+//! waits, queues or nests without a limit ([`GatewayLimits`]).
 //!
 //! Absences: no batching of operations, no uploads, no mutations over GET, no total counts of lists (a count would
 //! cost more than the page), no cookies but those of people who signed in by OpenID Connect.

@@ -23,8 +23,8 @@ pub struct GatewayState {
     pub limits: GatewayLimits,
     /// Renders all metrics of the process as Prometheus text.
     pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Whether `GET /graphql` shows the `GraphiQL` page. The page loads its scripts from a public CDN (unpkg.com): a
-    /// browser without internet access shows an empty page, while the API works all the same.
+    /// Whether `GET /graphql` shows the `GraphiQL` page. Its files come from a public network (unpkg.com): in a browser
+    /// that cannot reach it the page says so, while the API works all the same.
     pub graphiql: bool,
     /// Origins (`https://host[:port]`) of other sites whose pages may use the API from a browser. Pages of this
     /// server itself always may.

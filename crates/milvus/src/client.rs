@@ -89,15 +89,8 @@ impl Client {
             let codec = ProstCodec::<C, C::Answer>::default();
             grpc.unary(request, PathAndQuery::from_static(C::PATH), codec).await
         };
-        let no_answer = |seconds: u64| {
-            CallError::new(Fault::Unavailable, C::METHOD, format!("no answer within {seconds} s"))
-        };
-        let sent = tokio::spawn(tokio::time::timeout(UNANSWERED_TIME_MAX, exchange).in_current_span());
-        let answer = tokio::time::timeout(C::DEADLINE, sent)
-            .await
-            .map_err(|_| no_answer(C::DEADLINE.as_secs()))?
-            .map_err(|error| CallError::new(Fault::Unavailable, C::METHOD, format!("broken off: {error}")))?
-            .map_err(|_| no_answer(UNANSWERED_TIME_MAX.as_secs()))?
+        let answer = seen_through(C::METHOD, C::DEADLINE, exchange)
+            .await?
             .map_err(|status| CallError::from_grpc(C::METHOD, &status))?
             .into_inner();
         CallError::check(C::METHOD, answer.status())?;
@@ -108,4 +101,20 @@ impl Client {
     pub(crate) async fn allocate_timestamp(&self) -> CallResult<HybridTimestamp> {
         self.call(AllocTimestampRequest::default()).await.map(|answer| HybridTimestamp(answer.timestamp))
     }
+}
+
+/// Waits for an answer no longer than the deadline, but lets what was sent go on when nobody waits any more.
+pub(crate) async fn seen_through<T: Send + 'static>(
+    method: &'static str,
+    deadline: Duration,
+    exchange: impl Future<Output = T> + Send + 'static,
+) -> CallResult<T> {
+    let no_answer =
+        |seconds: u64| CallError::new(Fault::Unavailable, method, format!("no answer within {seconds} s"));
+    let sent = tokio::spawn(tokio::time::timeout(UNANSWERED_TIME_MAX, exchange).in_current_span());
+    tokio::time::timeout(deadline, sent)
+        .await
+        .map_err(|_| no_answer(deadline.as_secs()))?
+        .map_err(|error| CallError::new(Fault::Unavailable, method, format!("broken off: {error}")))?
+        .map_err(|_| no_answer(UNANSWERED_TIME_MAX.as_secs()))
 }

@@ -2,6 +2,8 @@
 
 use crate::client::Client;
 use crate::error::{CallError, Fault};
+use crate::rest::RestClient;
+use crate::target::RestImport;
 use crate::{channel, cut, versions};
 use async_trait::async_trait;
 use milvault_domain::backup::BackupScope;
@@ -35,7 +37,11 @@ impl MilvusConnector for MilvusGrpcConnector {
     }
 
     async fn connect_target(&self, endpoint: &MilvusEndpoint) -> PortResult<Arc<dyn MilvusTarget>> {
-        Ok(Arc::new(self.open(endpoint).await?))
+        let mut cluster = self.open(endpoint).await?;
+        if versions::rest_import(&cluster.server) {
+            cluster.rest_import = self.rest_import(endpoint);
+        }
+        Ok(Arc::new(cluster))
     }
 }
 
@@ -57,7 +63,17 @@ impl MilvusGrpcConnector {
                 .map_err(|error| first_call_error(endpoint, error))?;
         }
         tracing::debug!(uri = %endpoint.uri, version, verified = server.capabilities.verified, "connected to Milvus");
-        Ok(ConnectedCluster { client, server, secrets: Arc::clone(&self.secrets) })
+        Ok(ConnectedCluster { client, rest_import: None, server, secrets: Arc::clone(&self.secrets) })
+    }
+
+    fn rest_import(&self, endpoint: &MilvusEndpoint) -> Option<RestImport> {
+        match RestClient::new(endpoint, self.secrets.as_ref()) {
+            Ok(client) => Some(RestImport::new(client)),
+            Err(reason) => {
+                tracing::info!(uri = %endpoint.uri, reason, "imports go over gRPC, REST cannot be used");
+                None
+            }
+        }
     }
 }
 
@@ -80,6 +96,8 @@ fn first_call_error(endpoint: &MilvusEndpoint, error: CallError) -> PortError {
 /// A connection, for reading and for changing.
 pub(crate) struct ConnectedCluster {
     pub(crate) client: Client,
+    /// For servers that take imports over REST; the others, and all where it cannot be used, take them over gRPC.
+    pub(crate) rest_import: Option<RestImport>,
     pub(crate) server: ServerInfo,
     /// For the passwords of users that are made.
     pub(crate) secrets: Arc<dyn SecretSource>,

@@ -49,6 +49,9 @@
 //!
 //! # What may be left out
 //!
+//! What is created after the boundary is not in the cut: collections are not asked about, and the segments of
+//! partitions are taken out of all lists, so that a program which makes partitions all the time voids no attempt.
+//!
 //! A collection that is dropped while an attempt runs makes that attempt void once, so that one which is dropped and
 //! made anew is found. If collections are being dropped the second time too (somebody does so all the time), they
 //! are left out as a whole, as if they had been dropped just before. A renamed collection keeps one of its names.

@@ -82,13 +82,18 @@ impl CallError {
         if old_code == ErrorCode::Success as i32 && code == 0 {
             return Ok(());
         }
+        Err(Self::from_code(method, code, old_code, &status.reason))
+    }
+
+    /// Reads a code that is not success, with the server's reason.
+    pub(crate) fn from_code(method: &'static str, code: i32, old_code: i32, reason: &str) -> Self {
         let fault = fault_of(code, old_code);
         let message = match fault {
             Fault::Unauthenticated => String::from("user, password or token were refused"),
-            _ if status.reason.is_empty() => format!("the server answered error code {code} ({old_code})"),
-            _ => status.reason.clone(),
+            _ if reason.is_empty() => format!("the server answered error code {code} ({old_code})"),
+            _ => reason.to_owned(),
         };
-        Err(Self::new(fault, method, message))
+        Self::new(fault, method, message)
     }
 
     pub(crate) fn is_not_found(&self) -> bool {
@@ -107,16 +112,19 @@ impl CallError {
 /// Meaning of Milvus's codes; 0 in the first stands for a server that only knows the old ones.
 fn fault_of(code: i32, old_code: i32) -> Fault {
     match code {
-        // Not ready, unavailable, too many requests, node offline or changed, channel not available.
-        1 | 2 | 4 | 500..=503 | 900..=905 => Fault::Unavailable,
-        8 => Fault::RateLimited,
+        // Not ready, unavailable, too many requests, node offline or changed, channel not available; broken off or out
+        // of time inside the server.
+        1 | 2 | 4 | 500..=503 | 900..=905 | 10_000 | 10_001 => Fault::Unavailable,
+        // The second is REST's.
+        8 | 1807 => Fault::RateLimited,
         10 => Fault::Unimplemented,
         100 | 800 => Fault::NotFound,
         // Partition, replica, index, a key of the server's own store (an import's), alias.
         200 | 400 | 700 | 1000 | 1600 => Fault::Nothing,
         // A collection has the alias's name, or the alias is another collection's.
         1601 | 1602 => Fault::Taken,
-        1400 => Fault::Unauthenticated,
+        // The second is REST's.
+        1400 | 1800 => Fault::Unauthenticated,
         1401 => Fault::PermissionDenied,
         // 2.3 reports much under its catch-all code, where the old code still tells more.
         _ => match ErrorCode::try_from(old_code) {

@@ -1,4 +1,4 @@
-//! A live Milvus over gRPC: versions and what they can do, what a cluster consists of, the cut, and giving
+//! A live Milvus over gRPC, and for beginning imports over REST: versions and what they can do, what a cluster consists of, the cut, and giving
 //! rows back.
 //!
 //! The messages come from Milvus's own protocol definition as the official SDK ships it; the channel, the deadlines,
@@ -18,6 +18,7 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod listing;
+mod rest;
 mod target;
 mod versions;
 

@@ -14,8 +14,11 @@ mod inventory;
 mod load;
 mod lookup;
 mod rename;
+mod rest_import;
 mod rows;
 mod schema;
+
+pub(crate) use rest_import::RestImport;
 
 use crate::connector::ConnectedCluster;
 use async_trait::async_trait;
@@ -37,7 +40,7 @@ impl MilvusTarget for ConnectedCluster {
         database::create(&self.client, &self.server, name, properties).await
     }
 
-    async fn drop_empty_database(&self, name: &str) -> PortResult<()> {
+    async fn drop_empty_database(&self, name: &str) -> PortResult<bool> {
         database::drop_empty(&self.client, &self.server, name).await
     }
 
@@ -62,7 +65,7 @@ impl MilvusTarget for ConnectedCluster {
     }
 
     async fn import(&self, request: &ImportRequest) -> PortResult<Vec<i64>> {
-        import::begin(&self.client, &self.server, request).await
+        import::begin(&self.client, self.rest_import.as_ref(), &self.server, request).await
     }
 
     async fn import_progress(&self, import_id: i64) -> PortResult<ImportProgress> {

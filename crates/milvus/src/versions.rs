@@ -17,6 +17,12 @@ pub(crate) fn knows_type(server: &ServerInfo, data_type: i32) -> bool {
     version >= Version::new(2, 4, 0) || BEFORE_2_4.contains(&data_type)
 }
 
+/// Whether a server takes imports over REST (2.4 and later, not verified). It is known here and not told to the rest of
+/// Milvault, for whom an import is an import; what is told is also kept in every backup.
+pub(crate) fn rest_import(server: &ServerInfo) -> bool {
+    Version::parse(&server.version).unwrap_or(Version::NEWEST) >= Version::new(2, 4, 0)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Version {
     major: u32,
@@ -95,6 +101,27 @@ mod tests {
             let expected = Capabilities { verified, databases, gc_pause, l0_segments, import_end_timestamp };
             let info = server_info(version);
             assert_eq!((info.version.as_str(), info.capabilities), (version, expected));
+        }
+    }
+
+    #[test]
+    fn rest_imports_came_with_2_4() {
+        let table = [
+            ("v2.2.9", false),
+            ("v2.3.5", false),
+            ("v2.3.22", false),
+            ("2.3", false),
+            ("v2.4.0-rc.1", true),
+            ("v2.4.0", true),
+            ("v2.5.7", true),
+            ("v2.6.0", true),
+            ("v3.0.1", true),
+            ("master-20260101-abcdef", true),
+        ];
+        for (version, expected) in table {
+            let server = server_info(version);
+            assert_eq!(rest_import(&server), expected, "{version}");
+            assert!(!(expected && server.capabilities.verified), "{version}");
         }
     }
 

@@ -201,6 +201,7 @@ fn new_backup(pipeline: &Pipeline, number: u32, now: DateTime<Utc>) -> NewBackup
         backup_id: Some(backup.id),
         verify_level: None,
         attempt: 0,
+        parks: 0,
         progress: Progress::default(),
     };
     NewBackup { backup, job, request: None, idempotency: None }

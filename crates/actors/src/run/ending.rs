@@ -27,8 +27,10 @@ pub(super) enum Ending {
     Failed(String),
     /// Stopped on request.
     Canceled,
-    /// To be continued later, and why.
+    /// To be continued, because the server stops or may not work on it any more; and why. No attempt is counted.
     Parked(String),
+    /// To be taken up again soon, because its last step did not go through; and why. That was an attempt.
+    Postponed(String),
     /// Nothing: the row stays `IN_PROGRESS`, and whoever finds it counts an attempt.
     CutOff,
 }
@@ -43,9 +45,11 @@ impl Ending {
             Ok(Ok(job)) => Self::Done(job.state),
             // What fails while it is being cancelled fails for no other reason worth telling.
             Ok(Err(_)) if stop.cancel.is_cancelled() => Self::Canceled,
-            Ok(Err(Trouble::Postponed(error))) if run.job.attempt < run.core.settings.job_attempts_max => {
+            Ok(Err(Trouble::Postponed(error)))
+                if run.job.counted_attempts() < run.core.settings.job_attempts_max =>
+            {
                 tracing::warn!(?error, "the last step of a job did not go through; it is taken up again");
-                Self::Parked(format!("{error}; taken up again in a moment"))
+                Self::Postponed(format!("{error}; taken up again in a moment"))
             }
             // Not on request, so the runtime is being taken away under the work, as in a crash.
             Ok(Err(Trouble::Failed(error))) if error.kind() == PortErrorKind::Canceled => Self::CutOff,
@@ -108,7 +112,7 @@ async fn end_of_traces(run: &Run, ending: Ending, stop: &Stop) -> Ending {
     let (reason, when_parked) = match &ending {
         Ending::Canceled => ("not finished: the job was canceled", Ending::CutOff),
         Ending::Failed(_) => ("not finished: the job failed", Ending::Parked(PARKED.to_owned())),
-        Ending::Parked(_) => {
+        Ending::Parked(_) | Ending::Postponed(_) => {
             wait_for_calls(&run.core, &run.undivided).await;
             return ending;
         }
@@ -140,24 +144,45 @@ async fn end_of_traces(run: &Run, ending: Ending, stop: &Stop) -> Ending {
             format!("not done within {} seconds", limit.as_secs())
         }
     };
+    let told = may_be_left(run.job.job_type, &failure);
     if let Err(error) = in_time(remember_leftovers(&run.core, &run.job, failure)).await {
         tracing::error!(?error, "what a drill has left behind is not remembered");
     }
-    ending
+    match ending {
+        Ending::Failed(reason) => Ending::Failed(format!("{reason}; {told}")),
+        ending => ending,
+    }
+}
+
+/// What people are told when the clean-up did not come to its end.
+fn may_be_left(job_type: JobType, failure: &str) -> String {
+    let removal = match job_type {
+        JobType::Drill => "a timer removes them as soon as it can",
+        _ => "resume or undo the restore, which removes them",
+    };
+    format!(
+        "collections under working names or staged files may be left at the target, as the clean-up failed too \
+         ({failure}): {removal}"
+    )
 }
 
 async fn record(run: &Run, ending: Ending) -> PortResult<JobState> {
+    let is_parked = matches!(ending, Ending::Parked(_));
     let (to, reason) = match ending {
         Ending::Done(state) => return Ok(state),
         Ending::CutOff => return Ok(JobState::InProgress),
         Ending::Failed(reason) => (JobState::Failed, Some(reason)),
         Ending::Canceled => (JobState::Canceled, None),
-        Ending::Parked(reason) => (JobState::Pending, Some(reason)),
+        Ending::Postponed(reason) | Ending::Parked(reason) => (JobState::Pending, Some(reason)),
     };
     if let Err(error) = in_time(run.checkpoint()).await {
         tracing::warn!(%error, "the last progress of a job was not recorded");
     }
-    match transition(run, to, reason.as_deref()).await {
+    let recorded = match &reason {
+        Some(reason) if is_parked => park(run, reason).await,
+        _ => transition(run, to, reason.as_deref()).await,
+    };
+    match recorded {
         Err(error) if error.kind() == PortErrorKind::Conflict => ended_otherwise(run).await,
         other => other,
     }
@@ -173,6 +198,13 @@ async fn ended_otherwise(run: &Run) -> PortResult<JobState> {
         Some(state) => Ok(state),
         None => Err(PortError::new(PortErrorKind::NotFound, "the job is no longer in the catalog")),
     }
+}
+
+async fn park(run: &Run, reason: &str) -> PortResult<JobState> {
+    let catalog = &run.core.deps.catalog;
+    let write = || in_time(catalog.park_job(run.job.id, reason, run.core.deps.clock.now())).boxed();
+    let job = Retry::of(&run.core.settings).only_unavailable().run("park the job", write).await?;
+    Ok(job.state)
 }
 
 async fn transition(run: &Run, to: JobState, reason: Option<&str>) -> PortResult<JobState> {

@@ -4,6 +4,7 @@
 //! recorded and at the names and ids of the target, and does the next step, so a restore may be cut off anywhere.
 
 mod collection;
+mod databases;
 mod drill;
 mod finish;
 mod groups;
@@ -18,9 +19,8 @@ mod prepare;
 mod rows;
 mod target;
 
-pub(crate) use leftovers::{
-    clean_up, leaves_traces, remember_leftovers, remove_databases, remove_staged_of, wait_for_calls,
-};
+pub(crate) use databases::remove_databases;
+pub(crate) use leftovers::{clean_up, leaves_traces, remember_leftovers, remove_staged_of, wait_for_calls};
 pub(crate) use place::{Place, shown};
 pub(crate) use planning::{BackupAtHand, cluster_in_service, missing, plan, selected_collections, unusable};
 pub(crate) use target::Target;
@@ -148,6 +148,7 @@ fn concerns_all(error: &PortError) -> bool {
         | PortErrorKind::Corrupt
         | PortErrorKind::Unsupported
         | PortErrorKind::Changed
+        | PortErrorKind::Busy
         | PortErrorKind::Internal => false,
     }
 }

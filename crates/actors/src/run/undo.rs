@@ -27,7 +27,7 @@ pub(super) async fn undo(run: &Run) -> Result<Job, Trouble> {
         let cluster = cluster_in_service(&run.core, restore.request.target_cluster_id).await?;
         let target = Target::connect(&run.core, &cluster, &run.undivided).await?;
         warnings = take_all_away(run, &target, restore_job_id, plan, &restore).await?;
-        remove_databases(&target, plan).await?;
+        remove_databases(&run.core, &target, restore_job_id, plan).await?;
         if let Err(error) = remove_staged_of(&run.core, restore_job_id, &restore, &cluster).await {
             warnings.push(format!("staged files of the restore may be left: {error}"));
         }

@@ -164,12 +164,13 @@ impl Service {
             backup_id: Some(pending.backup_id),
             verify_level: pending.verify_level,
             attempt: 0,
+            parks: 0,
             progress: Progress::default(),
         }
     }
 
-    /// Tells the cluster's actor of a job whose row is written. If the actor does not take it, the row is ended and
-    /// the key of the request is free again.
+    /// Tells the cluster's actor of a job whose row is written. If work on the cluster was given up here, the row is ended
+    /// and the key of the request is free again.
     pub(super) async fn hand_over(&self, job: Job) -> Result<Job, ServiceError> {
         self.core().live.publish(&job);
         match self.host().submit(&job).await {

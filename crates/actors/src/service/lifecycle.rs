@@ -115,7 +115,7 @@ impl Service {
     /// when the time of grace is over. Asking again gives the same job.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it is held, with the reason, or an open job needs it, with its id.
+    /// `NotFound`; `Conflict` when it is held, with the reason, or an open job needs it, with its id; `Busy`.
     pub async fn delete_backup(
         &self,
         backup_id: BackupId,
@@ -136,7 +136,7 @@ impl Service {
         let pending = PendingJob { created_by, ..PendingJob::about(&backup, JobType::Delete, description) };
         let job = self.pending_job(pending);
         let job = match self.deps().catalog.delete_backup(&job, job.created_at).await? {
-            // Should its queue be full, the job fails, and the next sweep writes the tombstone: the backup is deleted.
+            // Should nobody work on the cluster, the job fails, and the next sweep writes the tombstone.
             DeleteOutcome::Accepted => Some(self.hand_over(job).await?),
             DeleteOutcome::Repeated(job) => Some(*job),
             DeleteOutcome::Gone => None,
@@ -246,6 +246,7 @@ pub(crate) fn sweep_job(
         backup_id: None,
         verify_level: None,
         attempt: 0,
+        parks: 0,
         progress: Progress::default(),
     }
 }

@@ -5,7 +5,7 @@ use crate::error::ServiceError;
 use crate::retry::Retry;
 use crate::sweep::{judge, open};
 use futures::stream::{self, StreamExt};
-use milvault_domain::backup::{Backup, BackupStatus};
+use milvault_domain::backup::BackupStatus;
 use milvault_domain::error::InvalidInput;
 use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
 use milvault_domain::lifecycle::StorageUse;
@@ -30,56 +30,57 @@ struct Known {
 }
 
 impl Service {
-    /// What an available backup takes up, what of it is shared, and what deleting it would free. Reads the manifests of
-    /// all backups of its cluster in its repository, one request at a time. `None` for other backups.
+    /// What each available backup of a cluster takes up in a repository, what of it is shared, and what deleting it would
+    /// free. Reads the manifests of all of them, one request at a time, unless they are those of the request before.
     ///
     /// # Errors
     /// `Unavailable` when the repository cannot be read; `InvalidInput` when the cluster has too many backups there.
-    pub async fn storage_use(&self, backup: &Backup) -> Result<Option<StorageUse>, ServiceError> {
-        if backup.status != BackupStatus::Available {
-            return Ok(None);
-        }
+    pub async fn storage_uses(
+        &self,
+        cluster_id: ClusterId,
+        repository_id: RepositoryId,
+    ) -> Result<Arc<HashMap<BackupId, StorageUse>>, ServiceError> {
         let mut known = self.inner.storage_uses.0.lock().await;
-        let repository = open(self.core(), backup.repository_id).await?;
-        let verdicts = judge(self.core(), repository.as_ref(), backup.cluster_id).await?;
+        let repository = open(self.core(), repository_id).await?;
+        let verdicts = judge(self.core(), repository.as_ref(), cluster_id).await?;
         let ids: Vec<BackupId> = verdicts
             .by_backup
             .values()
             .filter(|verdict| verdict.standing.status == BackupStatus::Available)
             .map(|verdict| verdict.standing.backup_id)
             .collect();
-        let of = (backup.cluster_id, backup.repository_id, ids);
-        if known.as_ref().is_none_or(|known| known.of != of) {
-            if MANIFESTS_MAX < of.2.len() {
-                let rule = format!(
-                    "can be worked out for at most {MANIFESTS_MAX} backups of a cluster in one repository, this one has {}",
-                    of.2.len()
-                );
-                return Err(InvalidInput::new("storage", rule).into());
-            }
-            let retry = Retry::of(&self.core().settings);
-            let read = |id: BackupId| {
-                let repository = Arc::clone(&repository);
-                async move { (id, retry.run("read a manifest", || repository.referenced_files(id)).await) }
-            };
-            let mut reads = stream::iter(of.2.clone()).map(read).buffer_unordered(MANIFESTS_AT_ONCE).boxed();
-            let mut references = HashMap::new();
-            while let Some((id, files)) = reads.next().await {
-                references.insert(id, files?);
-            }
-            drop(reads);
-            let mut all = References::default();
-            for files in references.values() {
-                all.add_all(files);
-            }
-            let all: Vec<DataFile> = all.iter().collect();
-            let sizes = retry.run("look at the files", || repository.existing_files(&all)).await?;
-            let sizes = sizes.into_iter().map(|listed| (listed.file, listed.size_bytes)).collect();
-            *known = Some(Known { of, uses: Arc::new(uses(&references, &sizes)) });
+        let of = (cluster_id, repository_id, ids);
+        if let Some(known) = known.as_ref().filter(|known| known.of == of) {
+            return Ok(Arc::clone(&known.uses));
         }
-        let found = known.as_ref().and_then(|known| known.uses.get(&backup.id)).copied();
-        let logical_bytes = backup.facts.as_ref().map_or(0, |facts| facts.logical_bytes);
-        Ok(found.map(|found| StorageUse { logical_bytes, ..found }))
+        if MANIFESTS_MAX < of.2.len() {
+            let rule = format!(
+                "can be worked out for at most {MANIFESTS_MAX} backups of a cluster in one repository, this one has {}",
+                of.2.len()
+            );
+            return Err(InvalidInput::new("storage", rule).into());
+        }
+        let retry = Retry::of(&self.core().settings);
+        let read = |id: BackupId| {
+            let repository = Arc::clone(&repository);
+            async move { (id, retry.run("read a manifest", || repository.referenced_files(id)).await) }
+        };
+        let mut reads = stream::iter(of.2.clone()).map(read).buffer_unordered(MANIFESTS_AT_ONCE).boxed();
+        let mut references = HashMap::new();
+        while let Some((id, files)) = reads.next().await {
+            references.insert(id, files?);
+        }
+        drop(reads);
+        let mut all = References::default();
+        for files in references.values() {
+            all.add_all(files);
+        }
+        let all: Vec<DataFile> = all.iter().collect();
+        let sizes = retry.run("look at the files", || repository.existing_files(&all)).await?;
+        let sizes = sizes.into_iter().map(|listed| (listed.file, listed.size_bytes)).collect();
+        let uses = Arc::new(uses(&references, &sizes));
+        *known = Some(Known { of, uses: Arc::clone(&uses) });
+        Ok(uses)
     }
 }
 
@@ -96,10 +97,7 @@ fn uses(
         counted.filter_map(|file| sizes.get(&file)).sum()
     };
     let of = |(id, files): (&BackupId, &References)| {
-        (
-            *id,
-            StorageUse { logical_bytes: 0, stored_bytes: sum(files, false), shared_bytes: sum(files, true) },
-        )
+        (*id, StorageUse { stored_bytes: sum(files, false), shared_bytes: sum(files, true) })
     };
     references.iter().map(of).collect()
 }

@@ -77,6 +77,7 @@ pub(super) fn unusable(error: &PortError) -> ServiceError {
         PortErrorKind::Unavailable | PortErrorKind::Changed => {
             ServiceError::Unavailable { message, retryable: true }
         }
+        PortErrorKind::Busy => ServiceError::Busy { message },
         PortErrorKind::NotFound
         | PortErrorKind::PermissionDenied
         | PortErrorKind::InvalidInput

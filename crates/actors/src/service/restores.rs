@@ -306,8 +306,7 @@ fn has_something(former: &Job, restore: &Restore) -> bool {
     restore.collections.iter().any(|state| is_there(state.step))
         || (!undone
             && plan.conflicts.is_empty()
-            && (former.state != JobState::Successful
-                || plan.databases.iter().any(|database| database.create)))
+            && (former.state != JobState::Successful || plan.databases.iter().any(|database| database.made)))
 }
 
 /// The request as it is recognized by: passwords are not part of it, not even as a hash.

@@ -69,9 +69,8 @@ async fn a_deleted_backup_goes_after_its_grace_and_takes_only_its_own_files() {
         let server = world.start().await;
         let (cluster_id, first, second) = two_backups(&world, &server).await;
         assert_eq!(stored(&world), 12);
-        let row = async |id| world.catalog.backup(id).await.unwrap().unwrap();
-        let storage = server.service.storage_use(&row(first.id).await).await.unwrap().unwrap();
-        assert_eq!(storage.logical_bytes, 10 * OBJECT_BYTES);
+        let uses = async || server.service.storage_uses(cluster_id, first.repository_id).await.unwrap();
+        let storage = uses().await[&first.id];
         assert_eq!((storage.stored_bytes, storage.shared_bytes), (10 * OBJECT_BYTES, 6 * OBJECT_BYTES));
         assert_eq!(storage.freed_if_deleted_bytes(), 4 * OBJECT_BYTES);
 
@@ -80,7 +79,7 @@ async fn a_deleted_backup_goes_after_its_grace_and_takes_only_its_own_files() {
         assert!(world.stores.repository.tombstones.lock().unwrap().contains_key(&first.id));
         let preview = server.service.preview_sweep(cluster_id).await.unwrap();
         assert_eq!((preview.files, preview.waiting), (0, 1));
-        assert_eq!(server.service.storage_use(&row(first.id).await).await.unwrap(), None);
+        assert_eq!(uses().await.get(&first.id), None);
 
         world.clock.advance(GRACE);
         let sweep = swept(&world, &server).await;
@@ -93,7 +92,7 @@ async fn a_deleted_backup_goes_after_its_grace_and_takes_only_its_own_files() {
         assert_eq!(world.sealed_backups(), 1);
         assert!(world.stores.repository.tombstones.lock().unwrap().is_empty());
         check_whole(&world);
-        let storage = server.service.storage_use(&row(second.id).await).await.unwrap().unwrap();
+        let storage = uses().await[&second.id];
         assert_eq!((storage.stored_bytes, storage.shared_bytes), (8 * OBJECT_BYTES, 0));
     })
     .await;

@@ -3,8 +3,11 @@
 mod canceled;
 mod conflicts;
 mod cut_off;
+mod databases;
 mod drills;
 mod failing;
+mod memory;
+mod names;
 mod on_sqlite;
 mod rows;
 mod scheduled_drills;

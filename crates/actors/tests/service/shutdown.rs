@@ -113,6 +113,66 @@ async fn a_job_parked_many_times_is_not_given_up() {
 }
 
 #[tokio::test]
+async fn only_crashes_use_up_attempts() {
+    bounded(async {
+        let mut world = World::new();
+        world.settings.job_attempts_max = 2;
+        world.settings.shutdown_grace = Duration::ZERO;
+        let mut server = world.start().await;
+        let cluster = server.register().await;
+        world.gates.always("cut", Act::Hang);
+        let job_id = server.back_up(cluster.id).await.job.id;
+        for restart in 1..=4 {
+            world.gates.reached("cut", restart).await;
+            server.shutdown().await;
+            server = world.start().await;
+        }
+        for crash in 1..=2 {
+            world.gates.reached("cut", 4 + crash).await;
+            let job = world.job(job_id);
+            assert_eq!(job.state, JobState::InProgress);
+            assert_eq!((job.parks as usize, job.counted_attempts() as usize), (4, crash));
+            server.kill().await;
+            server = world.start().await;
+        }
+        let job = world.job(job_id);
+        assert_eq!(job.state, JobState::Failed);
+        assert!(job.failure.unwrap().contains("given up after 2 attempts"));
+        server.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_outage_after_many_orderly_restarts_does_not_cost_the_backup() {
+    bounded(async {
+        let mut world = World::new();
+        world.settings.job_attempts_max = 2;
+        world.settings.shutdown_grace = Duration::ZERO;
+        let mut server = world.start().await;
+        let cluster = server.register().await;
+        world.gates.always("cut", Act::Hang);
+        let job_id = server.back_up(cluster.id).await.job.id;
+        for restart in 1..=3 {
+            world.gates.reached("cut", restart).await;
+            server.shutdown().await;
+            server = world.start().await;
+        }
+        world.gates.reached("cut", 4).await;
+        server.shutdown().await;
+        world.gates.clear("cut");
+        let outage = || Act::Fail(PortErrorKind::Unavailable, "the store is away");
+        world.gates.once("complete_backup", outage());
+        world.gates.once("complete_backup", outage());
+        world.gates.once("complete_backup", outage());
+        let server = world.start().await;
+        let job = server.ended(job_id).await;
+        assert_eq!((job.state, job.attempt, job.parks), (JobState::Successful, 6, 4), "{:?}", job.failure);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_runtime_that_is_dropped_parks_its_jobs() {
     bounded(async {
         let world = World::new();

@@ -5,6 +5,8 @@
 
 #[path = "fakes/audit.rs"]
 pub mod audit;
+#[path = "fakes/batches.rs"]
+pub mod batches;
 #[path = "fakes/binlogs.rs"]
 pub mod binlogs;
 #[path = "fakes/catalog.rs"]

@@ -184,6 +184,7 @@ impl Restored {
             backup_id: Some(self.backup_id),
             verify_level: None,
             attempt: 0,
+            parks: 0,
             progress: Progress::default(),
         }
     }

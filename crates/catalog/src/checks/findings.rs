@@ -138,7 +138,7 @@ pub(crate) fn select_verification(backup_id: BackupId) -> Statement {
         .bind(backup_id.to_string())
 }
 
-pub(super) fn read_verification(row: &mut Record) -> PortResult<Verification> {
+pub(crate) fn read_verification(row: &mut Record) -> PortResult<Verification> {
     from_json(&row.text("verification")?)
 }
 

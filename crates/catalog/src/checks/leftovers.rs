@@ -50,7 +50,7 @@ pub(crate) fn select(job_id: JobId) -> Statement {
     Statement::new("SELECT * FROM drill_leftovers WHERE job_id = ").bind(job_id.to_string())
 }
 
-pub(super) fn read(row: &mut Record) -> PortResult<Leftovers> {
+pub(crate) fn read(row: &mut Record) -> PortResult<Leftovers> {
     Ok(Leftovers {
         job_id: id(&row.text("job_id")?)?,
         cluster_id: id(&row.text("cluster_id")?)?,

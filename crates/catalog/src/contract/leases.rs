@@ -52,7 +52,7 @@ async fn claim(catalog: &dyn Catalog, cluster_id: ClusterId, server_id: ServerId
 }
 
 /// The catalogs of two servers: of two pools where that can be, else twice the same.
-async fn two(home: &dyn Home) -> (World, Arc<dyn Catalog>) {
+pub(super) async fn two(home: &dyn Home) -> (World, Arc<dyn Catalog>) {
     let world = World::open(home).await;
     let other = if world.catalog.is_shared() {
         home.open(sealer()).await.unwrap()

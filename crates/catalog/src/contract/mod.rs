@@ -5,7 +5,9 @@
 //! lints refuse.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+mod admission;
 mod audit;
+mod batches;
 mod catalog_backups;
 mod checks;
 mod clusters;
@@ -91,6 +93,7 @@ const MODULES: &[&[Case]] = &[
     sign_in::CASES,
     clusters::CASES,
     requests::CASES,
+    admission::CASES,
     restore_requests::CASES,
     transitions::CASES,
     completion::CASES,
@@ -117,6 +120,7 @@ const MODULES: &[&[Case]] = &[
     audit::CASES,
     job_pruning::CASES,
     usage::CASES,
+    batches::CASES,
 ];
 
 /// Runs all cases, each on a database of its own.

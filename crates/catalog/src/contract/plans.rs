@@ -2,7 +2,7 @@
 //! filter. PostgreSQL answers on the way and counts the rows that it looked at.
 
 use super::Home;
-use super::samples::{World, at, cluster, repository, uuid};
+use super::samples::{World, at, cluster, repository, sealer, uuid};
 use crate::scale::{Question, ScaleCatalog, Shape};
 use milvault_domain::audit::AuditResult;
 use milvault_domain::backup::{BackupStatus, BackupType, CreationMethod};
@@ -10,7 +10,7 @@ use milvault_domain::identity::Project;
 use milvault_domain::ids::{BackupId, ClusterId, JobId, OrganizationId, ProjectId};
 use milvault_domain::job::{JobState, JobType};
 use milvault_domain::ports::{
-    AuditFilter, AuditPage, AuditPosition, BackupFilter, ClusterFilter, JobFilter, PageRequest, SortKey,
+    AuditFilter, AuditPage, AuditPosition, BackupFilter, ClusterFilter, JobFilter, Page, PageRequest, SortKey,
 };
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ const PROJECTS: usize = 3;
 const CLUSTERS: usize = 12;
 /// Most rows that a page of 50 may look at: a page of each arm, where the database sorts them.
 const LOOKED_AT_MAX: u64 = 1_500;
+/// The same for a window of names: its entries in an index, once more in the table, and a page of each arm.
+const NAMES_LOOKED_AT_MAX: u64 = 3_000;
 
 async fn every_list_and_timer_walks_along_an_index(home: Arc<dyn Home>) {
     // The rows are made once: that takes longer than all the questions.
@@ -30,6 +32,7 @@ async fn every_list_and_timer_walks_along_an_index(home: Arc<dyn Home>) {
     lists_of_jobs_walk_along_an_index(&filled).await;
     the_audit_log_is_read_along_an_index(&filled).await;
     lookups_and_timers_look_at_few_rows(&filled).await;
+    names_are_looked_through_page_by_page(&*home, filled).await;
 }
 
 struct Filled {
@@ -135,7 +138,7 @@ async fn lists_of_backups_walk_along_an_index(filled: &Filled) {
             };
             filled.check(Question::Backups(within, pages()[0]), LOOKED_AT_MAX).await;
         }
-        // Names are looked through in an index, to the end when there are too few.
+        // Names are looked through in an index, a window at a time.
         for name in ["backup-1", "no such name"] {
             let filter = BackupFilter {
                 project_ids: Some(project_ids.clone()),
@@ -143,8 +146,9 @@ async fn lists_of_backups_walk_along_an_index(filled: &Filled) {
                 name_contains: Some(name.to_owned()),
                 ..BackupFilter::default()
             };
-            let rows_max = 2 * SHAPE.backups;
-            filled.check(Question::Backups(filter, pages()[0]), rows_max).await;
+            for page in pages() {
+                filled.check(Question::Backups(filter.clone(), page), NAMES_LOOKED_AT_MAX).await;
+            }
         }
     }
 }
@@ -261,4 +265,54 @@ async fn lookups_and_timers_look_at_few_rows(filled: &Filled) {
     filled.check(Question::ExpiredBackups(at(-100_000_000), 100), LOOKED_AT_MAX).await;
     let retained = Question::RetainedBackups(filled.cluster_id);
     filled.check(retained, 2 * SHAPE.backups / u64::try_from(CLUSTERS).unwrap()).await;
+}
+
+/// A page ends when it has looked through enough names, and the next one goes on from there.
+async fn names_are_looked_through_page_by_page(home: &dyn Home, filled: Filled) {
+    let Filled { scale, projects, .. } = filled;
+    drop(scale);
+    let catalog = home.open(sealer()).await.unwrap();
+    let of_projects = || BackupFilter { project_ids: Some(projects.clone()), ..BackupFilter::default() };
+    let named = |text: &str| BackupFilter { name_contains: Some(text.to_owned()), ..of_projects() };
+    let pages = async |filter: BackupFilter| {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = catalog.backups(&filter, PageRequest { limit: 200, after }).await.unwrap();
+            let last =
+                page.items.last().map(|last| SortKey { created_at: last.created_at, id: last.id.as_uuid() });
+            after = page.stopped_at.or(last);
+            let has_more = page.has_more;
+            pages.push(page);
+            if !has_more {
+                return pages;
+            }
+        }
+    };
+    let all = pages(of_projects()).await;
+    let lives: usize = all.iter().map(|page| page.items.len()).sum();
+    let looked_through_max = BackupFilter::NAMES_LOOKED_THROUGH_MAX as usize;
+    assert!((looked_through_max + 1..2 * looked_through_max).contains(&lives), "{lives}");
+    assert!(all.iter().all(|page| page.stopped_at.is_none()));
+
+    // Some in the first pages, and the last ones farther back than one page looks.
+    let expected: Vec<_> = all
+        .iter()
+        .flat_map(|page| &page.items)
+        .filter(|backup| backup.name.contains("backup-7"))
+        .map(|backup| backup.id)
+        .collect();
+    let found = pages(named("BACKUP-7")).await;
+    assert!(found.iter().all(|page| page.items.len() == 200 || page.stopped_at.is_some() || !page.has_more));
+    let found: Vec<_> = found.iter().flat_map(|page| &page.items).map(|backup| backup.id).collect();
+    assert_eq!(found, expected);
+
+    let none: Vec<_> = pages(named("no such name"))
+        .await
+        .into_iter()
+        .map(|page| (page.items.len(), page.has_more, page.stopped_at.is_some()))
+        .collect();
+    assert_eq!(none, [(0, true, true), (0, false, false)]);
+    // A span of time with few of them is looked through at once.
+    let bounded = BackupFilter { created_before: Some(at(-59_000_000)), ..named("no such name") };
+    assert_eq!(pages(bounded).await, [Page::empty()]);
 }

@@ -7,7 +7,9 @@ use milvault_domain::ids::JobId;
 use milvault_domain::job::{JobPhase, JobState};
 use milvault_domain::job_request::JobRequest;
 use milvault_domain::ports::PortErrorKind;
-use milvault_domain::restore::{ReplacedCollection, RestoreStep, RestoredCollection};
+use milvault_domain::restore::{
+    DatabaseRestore, ReplacedCollection, RestorePlan, RestoreStep, RestoredCollection,
+};
 use std::sync::Arc;
 
 super::cases![
@@ -17,6 +19,7 @@ super::cases![
     plans_that_cannot_be_are_refused,
     racing_plans_leave_one,
     a_dropped_plan_is_kept_whole_or_not_at_all,
+    databases_that_a_restore_makes_are_recorded,
     collections_are_recorded_by_position,
     collections_are_recorded_side_by_side,
     collections_that_no_plan_has_are_refused,
@@ -128,6 +131,29 @@ async fn a_dropped_plan_is_kept_whole_or_not_at_all(home: Arc<dyn Home>) {
         assert_eq!(restore.collections.len(), if restore.plan.is_some() { 600 } else { 0 }, "{polls}");
         world.catalog.save_restore_plan(job_id, &plan, &states).await.unwrap();
         assert_eq!(world.catalog.restore(job_id).await.unwrap().unwrap().collections.len(), 600);
+    }
+}
+
+async fn databases_that_a_restore_makes_are_recorded(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let backup = world.add_restorable().await;
+    let job_id = world.request(&new_restore(&world.cluster, &backup)).await;
+    let missing = world.catalog.save_made_databases(job_id, &[]).await.unwrap_err();
+    assert_eq!(missing.kind(), PortErrorKind::NotFound);
+
+    let database =
+        |name: &str| DatabaseRestore { name: name.to_owned(), create: true, properties: vec![], made: false };
+    let planned = RestorePlan { databases: vec![database("attic"), database("shop")], ..plan(1) };
+    world.catalog.save_restore_plan(job_id, &planned, &waiting(1)).await.unwrap();
+    for names in [vec!["shop"], vec!["attic", "shop"], vec!["attic", "elsewhere"], vec![]] {
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        world.catalog.save_made_databases(job_id, &names).await.unwrap();
+        let mut kept = world.catalog.restore(job_id).await.unwrap().unwrap().plan.unwrap();
+        let made = kept.made_databases();
+        assert!(made.iter().all(|name| names.contains(name)), "{made:?} of {names:?}");
+        assert_eq!(made.len(), names.iter().filter(|name| *name != "elsewhere").count(), "{names:?}");
+        kept.databases.iter_mut().for_each(|database| database.made = false);
+        assert_eq!(kept, planned, "nothing else is changed");
     }
 }
 

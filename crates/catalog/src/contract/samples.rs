@@ -237,6 +237,7 @@ pub(super) fn verify_job(cluster: &Cluster, backup_id: BackupId) -> Job {
         backup_id: Some(backup_id),
         verify_level: Some(VerifyLevel::Content),
         attempt: 0,
+        parks: 0,
         progress: Progress::default(),
     }
 }

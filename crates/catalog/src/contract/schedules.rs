@@ -32,7 +32,7 @@ super::cases![
     keep_rules_are_found_by_their_cluster,
 ];
 
-fn schedule(cluster_id: ClusterId) -> ClusterSchedule {
+pub(super) fn schedule(cluster_id: ClusterId) -> ClusterSchedule {
     let zone: TimeZone = "Europe/Berlin".parse().unwrap();
     ClusterSchedule {
         cluster_id,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 super::cases![
     every_pair_of_states_follows_the_rules,
     starting_counts_attempts_and_keeps_the_first_start,
+    being_put_aside_counts_no_attempt,
     a_job_that_ends_badly_takes_its_backup_along,
     long_reasons_are_cut,
     a_backup_job_is_successful_only_with_its_backup,
@@ -82,6 +83,31 @@ async fn starting_counts_attempts_and_keeps_the_first_start(home: Arc<dyn Home>)
     let again = transition(JobState::InProgress, 3).await.unwrap();
     assert_eq!((again.attempt, again.started_at), (2, Some(at(1))));
     assert_eq!(transition(JobState::InProgress, 4).await.unwrap(), again);
+}
+
+async fn being_put_aside_counts_no_attempt(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let new = automatic_backup(&world.cluster);
+    world.add(&new).await;
+    let park = |seconds| world.catalog.park_job(new.job.id, "a restart", at(seconds));
+    // It waits already.
+    assert_eq!(park(1).await.unwrap(), new.job);
+    for parks in 1..=7 {
+        world.start(new.job.id).await;
+        let parked = park(2).await.unwrap();
+        assert_eq!((parked.state, parked.attempt, parked.parks), (JobState::Pending, parks, parks));
+        assert_eq!(world.job(new.job.id).await, parked);
+    }
+    let event = world.catalog.job_events(new.job.id).await.unwrap().pop().unwrap();
+    assert_eq!((event.state, event.reason.as_deref()), (JobState::Pending, Some("a restart")));
+    // A crash is one.
+    world.start(new.job.id).await;
+    world.catalog.transition_job(new.job.id, JobState::Pending, None, at(3)).await.unwrap();
+    let started = world.start(new.job.id).await;
+    assert_eq!((started.attempt, started.parks, started.counted_attempts()), (9, 7, 2));
+    world.catalog.transition_job(new.job.id, JobState::Canceling, None, at(4)).await.unwrap();
+    assert_eq!(park(5).await.unwrap_err().kind(), PortErrorKind::Conflict);
+    assert_eq!(world.job(new.job.id).await.parks, 7);
 }
 
 async fn a_job_that_ends_badly_takes_its_backup_along(home: Arc<dyn Home>) {

@@ -1,6 +1,7 @@
 //! How backups end: deleted by hand, or because their time is over.
 
 use super::holds;
+use crate::admission::Asker;
 use crate::backups;
 use crate::clusters;
 use crate::copies::select_open_copy;
@@ -68,6 +69,7 @@ pub(super) async fn delete(
     {
         return Ok(DeleteOutcome::Held(Box::new(holds::read(&mut row)?)));
     }
+    Asker::Person.admit(transaction, job.cluster_id).await?;
     let mark = Statement::update(
         "backups",
         [

@@ -13,7 +13,7 @@ use milvault_domain::lifecycle::{BackupHold, Release};
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 
 /// Most holds of one backup that are listed.
-const LISTED_MAX: i64 = 100;
+pub(crate) const LISTED_MAX: i64 = 100;
 
 /// Adds a hold. The lock on the backup's row keeps the backup from ending meanwhile.
 pub(super) async fn insert(

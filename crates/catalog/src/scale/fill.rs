@@ -59,6 +59,7 @@ pub(super) async fn fill(database: &dyn Database, shape: Shape) -> PortResult<()
     if words.is_sqlite {
         return Ok(());
     }
+    database.read(Statement::new("VACUUM ANALYZE backups")).await?;
     let mut transaction = database.begin().await?;
     transaction.execute(Statement::new("ANALYZE")).await?;
     transaction.commit().await

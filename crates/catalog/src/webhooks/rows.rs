@@ -167,6 +167,10 @@ pub(super) fn read(sealer: &Sealer, row: &mut Record) -> PortResult<Kept> {
     Ok(Kept { webhook, secrets })
 }
 
+pub(crate) fn read_webhook(sealer: &Sealer, row: &mut Record) -> PortResult<Webhook> {
+    Ok(read(sealer, row)?.webhook)
+}
+
 pub(super) fn read_listener(row: &mut Record) -> PortResult<(WebhookId, Vec<WebhookEvent>)> {
     Ok((id(&row.text("id")?)?, from_json(&row.text("events")?)?))
 }

@@ -10,8 +10,9 @@ use crate::job::{Job, JobEvent, JobPhase, JobState, JobType};
 use crate::job_request::JobRequest;
 use crate::milvus::Cut;
 use crate::ports::{
-    AuditCatalog, ChecksCatalog, CopyCatalog, IdentityCatalog, JobPruning, LeaseCatalog, LifecycleCatalog,
-    PolicyRecordCatalog, RecoveryCatalog, ScheduleCatalog, SignInCatalog, VerifyReport, WebhookCatalog,
+    AuditCatalog, BatchCatalog, ChecksCatalog, CopyCatalog, IdentityCatalog, JobPruning, LeaseCatalog,
+    LifecycleCatalog, PolicyRecordCatalog, RecoveryCatalog, ScheduleCatalog, SignInCatalog, VerifyReport,
+    WebhookCatalog,
 };
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -35,6 +36,7 @@ pub trait Catalog:
     + SignInCatalog
     + ScheduleCatalog
     + AuditCatalog
+    + BatchCatalog
     + JobPruning
     + super::KeyedJobs
     + LeaseCatalog
@@ -125,13 +127,14 @@ pub trait Catalog:
     /// backup pending or in progress per cluster" is guaranteed by a unique index here.
     ///
     /// # Errors
-    /// Errors of the database.
+    /// `Busy` when [`WAITING_MAX`](crate::queue::ClusterQueue::WAITING_MAX) jobs of the cluster are pending, unless the backup is an automatic one;
+    /// errors of the database.
     async fn insert_backup(&self, new: &NewBackup) -> PortResult<InsertOutcome>;
 
     /// Adds a pending job that makes no backup.
     ///
     /// # Errors
-    /// Errors of the database.
+    /// `Busy` when [`WAITING_MAX`](crate::queue::ClusterQueue::WAITING_MAX) jobs of the cluster are pending; errors of the database.
     async fn insert_job(&self, job: &Job) -> PortResult<()>;
 
     /// Adds a pending job together with what it was asked to do, or tells why not.
@@ -139,7 +142,7 @@ pub trait Catalog:
     /// # Errors
     /// `InvalidInput` when job and request do not fit each other; `NotFound` when the target of a restore or drill is
     /// not in service, or the restore that the request is about is none of this cluster; `Conflict` when that restore
-    /// has not ended; errors of the database.
+    /// has not ended; `Busy` when [`WAITING_MAX`](crate::queue::ClusterQueue::WAITING_MAX) jobs of the cluster are pending; errors of the database.
     async fn insert_requested_job(&self, new: &NewJob) -> PortResult<InsertJobOutcome>;
 
     /// What a job was asked to do; `None` for jobs that need no more than their own row.
@@ -149,7 +152,7 @@ pub trait Catalog:
     async fn job_request(&self, job_id: JobId) -> PortResult<Option<JobRequest>>;
 
     /// Keeps the plan of a restore or drill and what has become of its collections so far (same order and number).
-    /// Once kept, a plan is not changed: doing it again changes nothing.
+    /// Once kept, a plan is not changed, but for the databases that are made: doing it again changes nothing.
     ///
     /// # Errors
     /// `InvalidInput` when the numbers differ; `NotFound` when the job is none; errors of the database.
@@ -159,6 +162,13 @@ pub trait Catalog:
         plan: &RestorePlan,
         collections: &[RestoredCollection],
     ) -> PortResult<()>;
+
+    /// Records which databases of its plan a restore or drill makes itself, in place of what was recorded before. Asked
+    /// for before they are made, so that nobody else's is taken for them later.
+    ///
+    /// # Errors
+    /// `NotFound` when the job has no plan; errors of the database.
+    async fn save_made_databases(&self, job_id: JobId, names: &[String]) -> PortResult<()>;
 
     /// Records what has become of one collection of the plan, by its position.
     ///
@@ -239,7 +249,8 @@ pub trait Catalog:
     /// Errors of the database.
     async fn backup_contents(&self, backup_id: BackupId) -> PortResult<Option<Cut>>;
 
-    /// Lists backups by creation, newest first.
+    /// Lists backups by creation, newest first. A search for a part of a name looks through at most
+    /// [`BackupFilter::NAMES_LOOKED_THROUGH_MAX`] backups for a page; [`Page::stopped_at`] tells where that was the end.
     ///
     /// # Errors
     /// Errors of the database.
@@ -295,6 +306,12 @@ pub trait Catalog:
         reason: Option<&str>,
         now: DateTime<Utc>,
     ) -> PortResult<Job>;
+
+    /// Puts a job aside in order: PENDING as by [`Self::transition_job`], without counting the attempt that ends so.
+    ///
+    /// # Errors
+    /// As [`Self::transition_job`].
+    async fn park_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Job>;
 
     /// Records phase and progress of a job; a new phase is added to the history.
     ///
@@ -483,6 +500,17 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Whether there are more after them.
     pub has_more: bool,
+    /// Where a search has stopped because it had looked through as much as one page may: there may be more after this
+    /// place, which comes after the last entry.
+    pub stopped_at: Option<SortKey>,
+}
+
+impl<T> Page<T> {
+    /// The only page of an empty list.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { items: Vec::new(), has_more: false, stopped_at: None }
+    }
 }
 
 /// Which clusters to list.
@@ -522,6 +550,11 @@ pub struct BackupFilter {
     pub created_before: Option<DateTime<Utc>>,
     /// Only whose name contains this, without regard to case.
     pub name_contains: Option<String>,
+}
+
+impl BackupFilter {
+    /// Most backups whose names are looked through for one page.
+    pub const NAMES_LOOKED_THROUGH_MAX: u32 = 10_000;
 }
 
 /// Which jobs to list.

@@ -17,7 +17,7 @@ pub trait CopyCatalog: Send + Sync {
     ///
     /// # Errors
     /// `InvalidInput` when backup and job do not fit each other; `NotFound` for the cluster or the backup to be copied;
-    /// errors of the database.
+    /// `Busy` as [`super::Catalog::insert_job`], unless the copy is due; errors of the database.
     async fn insert_copy(&self, new: &NewCopy) -> PortResult<InsertCopyOutcome>;
 
     /// The copies of a backup that are not deleted, newest first, at most 100.

@@ -48,7 +48,8 @@ pub trait LifecycleCatalog: Send + Sync {
     /// refers to the backup.
     ///
     /// # Errors
-    /// `InvalidInput` for a job that is not a pending DELETE; `NotFound` for the backup; errors of the database.
+    /// `InvalidInput` for a job that is not a pending DELETE; `NotFound` for the backup; `Busy` as
+    /// [`super::Catalog::insert_job`]; errors of the database.
     async fn delete_backup(&self, job: &Job, now: DateTime<Utc>) -> PortResult<DeleteOutcome>;
 
     /// Marks those of the given backups as DELETED that are available, and that neither a hold nor an open job keeps.

@@ -23,11 +23,12 @@ pub trait MilvusTarget: MilvusCluster {
     /// `Unsupported` where the server has no databases; errors of the connection.
     async fn create_database(&self, name: &str, properties: &[Property]) -> PortResult<()>;
 
-    /// Drops a database if it exists and is empty; one with collections is left alone.
+    /// Drops a database if it exists and is empty; one with collections is left alone. Returns whether there is none of
+    /// that name now.
     ///
     /// # Errors
     /// Errors of the connection.
-    async fn drop_empty_database(&self, name: &str) -> PortResult<()>;
+    async fn drop_empty_database(&self, name: &str) -> PortResult<bool>;
 
     /// Creates a collection with its partitions, and checks that the server gave the fields the ids of the schema.
     ///
@@ -111,7 +112,8 @@ pub trait MilvusTarget: MilvusCluster {
     /// Load state of a collection.
     ///
     /// # Errors
-    /// Errors of the connection.
+    /// `Unavailable` when loading it has failed for too little memory or too few nodes, `InvalidInput` when for another
+    /// reason; errors of the connection.
     async fn load_state(&self, name: &CollectionName) -> PortResult<LoadState>;
 
     /// Makes an alias point to a collection, wherever it pointed before.

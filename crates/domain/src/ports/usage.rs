@@ -18,9 +18,9 @@ pub struct ProjectUsage {
 /// The part of the catalog that sums up.
 #[async_trait]
 pub trait UsageCatalog {
-    /// What the available backups of a project take up; zeros for a project that does not exist.
+    /// What the available backups of each of these projects take up; a project without any is left out.
     ///
     /// # Errors
-    /// Errors of the database.
-    async fn usage(&self, project_id: ProjectId) -> PortResult<ProjectUsage>;
+    /// `InvalidInput` for more than [`BATCH_MAX`](super::BATCH_MAX) projects; errors of the database.
+    async fn usage(&self, project_ids: &[ProjectId]) -> PortResult<Vec<(ProjectId, ProjectUsage)>>;
 }

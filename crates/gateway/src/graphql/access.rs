@@ -3,6 +3,7 @@
 pub(crate) mod identity;
 
 use super::Backend;
+use super::loaders::Records;
 use crate::auth::Caller;
 use crate::error::GatewayError;
 use async_graphql::Context;
@@ -29,6 +30,12 @@ pub(crate) trait ContextExt {
     /// # Errors
     /// `Unauthenticated` as above; `Internal` when the schema was built without it.
     fn backend(&self) -> Result<&Arc<Backend>, GatewayError>;
+
+    /// Where what many entries of a list refer to is looked up together.
+    ///
+    /// # Errors
+    /// As [`Self::backend`].
+    fn records(&self) -> Result<&Records, GatewayError>;
 }
 
 impl ContextExt for Context<'_> {
@@ -39,6 +46,11 @@ impl ContextExt for Context<'_> {
     fn backend(&self) -> Result<&Arc<Backend>, GatewayError> {
         self.caller()?;
         self.data_opt().ok_or_else(|| GatewayError::internal("the schema has no backend"))
+    }
+
+    fn records(&self) -> Result<&Records, GatewayError> {
+        self.caller()?;
+        self.data_opt().ok_or_else(|| GatewayError::internal("the operation has no look-ups"))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Executes operations: limits before, time limit and panics during, error codes after.
 
 use super::audited::AuditedRequest;
+use super::loaders::records;
+use super::together::{Wanted, together};
 use super::{GatewaySchema, schema};
 use crate::audit::AuditTrail;
 use crate::auth::Caller;
@@ -18,12 +20,13 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct GraphExecutor {
     schema: GatewaySchema,
+    backend: Arc<Backend>,
     limits: Arc<GatewayLimits>,
 }
 
 impl GraphExecutor {
     pub(crate) fn new(backend: Arc<Backend>, trail: Arc<AuditTrail>, limits: Arc<GatewayLimits>) -> Self {
-        Self { schema: schema(backend, trail, &limits), limits }
+        Self { schema: schema(Arc::clone(&backend), trail, &limits), backend, limits }
     }
 
     /// Executes a query or mutation.
@@ -75,9 +78,13 @@ impl GraphExecutor {
             let audited = AuditedRequest::of(&mut request, request_id.to_owned());
             request = request.data(audited);
         }
-        let running = AssertUnwindSafe(self.schema.execute(request.data(caller))).catch_unwind();
+        let wanted = Wanted::default();
+        let request = self.with_data(request, caller, &wanted);
+        let mut answers = together(stream::once(self.schema.execute(request)).boxed(), wanted);
+        let running = AssertUnwindSafe(answers.next()).catch_unwind();
         let response = match tokio::time::timeout(self.limits.request_timeout, running).await {
-            Ok(Ok(response)) => response,
+            Ok(Ok(Some(response))) => response,
+            Ok(Ok(None)) => error_response(GatewayError::internal("an operation has no answer")),
             Ok(Err(_panic)) => error_response(GatewayError::internal("a resolver panicked")),
             Err(_elapsed) => error_response(GatewayError::Unavailable {
                 // A mutation may have been carried out, and would be once more.
@@ -92,9 +99,16 @@ impl GraphExecutor {
         response
     }
 
+    /// Adds what belongs to one operation alone.
+    fn with_data(&self, request: Request, caller: Caller, wanted: &Wanted) -> Request {
+        request.data(caller).data(records(Arc::clone(&self.backend), wanted.clone()))
+    }
+
     fn subscribe(&self, request: Request, caller: Caller) -> BoxStream<'static, Response> {
         count(OperationType::Subscription, true);
-        AssertUnwindSafe(self.schema.execute_stream(request.data(caller)))
+        let wanted = Wanted::default();
+        let events = self.schema.execute_stream(self.with_data(request, caller, &wanted));
+        AssertUnwindSafe(together(events, wanted))
             .catch_unwind()
             .map(|event| {
                 event.unwrap_or_else(|_panic| {

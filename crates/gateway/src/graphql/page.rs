@@ -21,6 +21,12 @@ pub(crate) struct CreationPosition {
     id: Uuid,
 }
 
+impl From<SortKey> for CreationPosition {
+    fn from(key: SortKey) -> Self {
+        Self { created_at_us: key.created_at.timestamp_micros(), id: key.id }
+    }
+}
+
 /// Where an entry of a sorted list of names stands.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct NamePosition {
@@ -69,8 +75,7 @@ pub(crate) fn connection<Record, T: OutputType>(
 ) -> ListConnection<T> {
     let mut connection = Connection::new(after.is_some(), page.has_more);
     connection.edges.extend(page.items.into_iter().map(|record| {
-        let key = sort_key(&record);
-        let position = CreationPosition { created_at_us: key.created_at.timestamp_micros(), id: key.id };
+        let position = CreationPosition::from(sort_key(&record));
         Edge::new(OpaqueCursor(position), view(record))
     }));
     connection

@@ -52,5 +52,5 @@ fn check_search(name_contains: Option<&str>) -> Result<(), GatewayError> {
 }
 
 fn empty_page<T>() -> Page<T> {
-    Page { items: Vec::new(), has_more: false }
+    Page::empty()
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod authentication;
+mod batches;
 mod catalog_backups;
 mod checks;
 mod copies;

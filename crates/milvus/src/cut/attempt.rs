@@ -242,11 +242,12 @@ async fn assemble_one(
     let partitions_now =
         describe::partitions(client, &collection).await.map_err(|error| in_collection(error, &collection))?;
     // All is written: that the collection is gone by now does no harm any more.
-    let at_cut = partitions_now.unwrap_or(partitions).into_iter();
-    cut.partitions = at_cut
-        .filter(|(_, created_at)| created_at.physical_ms() <= cut_at_ms)
-        .map(|(partition, _)| partition)
-        .collect();
+    let partitions_now = partitions_now.unwrap_or(partitions);
+    let (at_cut, later): (Vec<_>, Vec<_>) =
+        partitions_now.into_iter().partition(|(_, created_at)| created_at.physical_ms() <= cut_at_ms);
+    cut.partitions = at_cut.into_iter().map(|(partition, _)| partition).collect();
+    let later = later.iter().map(|(partition, _)| partition.partition_id).collect();
+    let evidence = evidence.without_partitions(&later);
     cut.name.clone_from(&collection.name);
     Ok(match segments_of_cut(&evidence, placement, &cut.partitions) {
         Ok(segments) => Ok((collection.database, CollectionCut { segments, ..cut })),

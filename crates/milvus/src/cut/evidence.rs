@@ -94,6 +94,21 @@ impl Evidence {
         self.during.extend(listed.into_iter().map(|segment| (segment.id, segment)));
     }
 
+    /// Leaves out the segments of partitions that were made after the boundary: they hold nothing of the cut, so nothing
+    /// that becomes of them makes it ambiguous.
+    pub(crate) fn without_partitions(mut self, later: &HashSet<i64>) -> Self {
+        let listed = self.during.values().chain(&self.after);
+        let left_out: HashSet<i64> = listed
+            .filter(|segment| later.contains(&segment.partition_id))
+            .map(|segment| segment.id)
+            .collect();
+        self.sealed.retain(|id| !left_out.contains(id));
+        self.flushed.retain(|id| !left_out.contains(id));
+        self.during.retain(|id, _| !left_out.contains(id));
+        self.after.retain(|segment| !left_out.contains(&segment.id));
+        self
+    }
+
     /// Segments that were there before or that the flush named.
     fn expected(&self) -> BTreeSet<i64> {
         let before = self.before.iter().map(|segment| segment.id);

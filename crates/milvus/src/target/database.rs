@@ -42,18 +42,24 @@ pub(crate) async fn create(
     }
 }
 
-/// Drops a database without collections; others, and the default one, are left alone.
-pub(crate) async fn drop_empty(client: &Client, server: &ServerInfo, name: &str) -> PortResult<()> {
-    if name == DEFAULT_DATABASE || !exists(client, server, name).await? || !is_empty(client, name).await? {
-        return Ok(());
+/// Drops a database without collections; others, and the default one, are left alone. Returns whether it is gone.
+pub(crate) async fn drop_empty(client: &Client, server: &ServerInfo, name: &str) -> PortResult<bool> {
+    if name == DEFAULT_DATABASE {
+        return Ok(false);
+    }
+    if !exists(client, server, name).await? {
+        return Ok(true);
+    }
+    if !is_empty(client, name).await? {
+        return Ok(false);
     }
     let request = DropDatabaseRequest { db_name: name.to_owned(), ..Default::default() };
-    match client.call(request).await {
-        Ok(_) => Ok(()),
-        // The server refuses to drop what is not empty any more.
-        Err(_) if !exists(client, server, name).await? || !is_empty(client, name).await? => Ok(()),
-        Err(error) => Err(error.into()),
+    let Err(error) = client.call(request).await else { return Ok(true) };
+    if !exists(client, server, name).await? {
+        return Ok(true);
     }
+    // The server refuses to drop what is not empty any more.
+    if is_empty(client, name).await? { Err(error.into()) } else { Ok(false) }
 }
 
 async fn exists(client: &Client, server: &ServerInfo, name: &str) -> CallResult<bool> {

@@ -1,9 +1,12 @@
 //! Importing staged binlogs.
 //!
 //! Servers before 2.4 take two paths, the second empty when there are no deletes; later ones take as many paths as
-//! there are. The unit of `end_ts` changed too. What concerns 2.4 and later is not verified against a live server.
+//! there are, and over REST where they can be reached by it. The unit of `end_ts` changed too. What concerns 2.4 and
+//! later is not verified against a live server.
 
 use super::lookup;
+use super::rest_import::RestImport;
+use crate::call::Call;
 use crate::client::Client;
 use crate::error::{CallError, CallResult, Fault};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -13,7 +16,7 @@ use milvault_domain::milvus::{Capabilities, ServerInfo, TimestampUnit};
 use milvault_domain::ports::{ImportProgress, ImportRequest, ImportState};
 use milvus::proto::common::{ImportState as ProtoImportState, KeyValuePair};
 use milvus::proto::milvus::{
-    GetImportStateRequest, GetImportStateResponse, ImportRequest as ProtoImportRequest,
+    GetImportStateRequest, GetImportStateResponse, GetVersionRequest, ImportRequest as ProtoImportRequest,
     ListImportTasksRequest,
 };
 use std::time::Duration;
@@ -24,10 +27,13 @@ const TASKS_LISTED_MAX: i64 = 10_000;
 /// Longest wait for imports into a collection that is to be dropped: one takes about two seconds.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
 const IDLE_POLL: Duration = Duration::from_millis(250);
+/// What 2.3.5 says of an import that was at work when the server went down; those that waited go on by themselves.
+const INTERRUPTED: &str = "service restarted";
 
 /// Begins an import. Unlike other calls it must not be repeated blindly, every repetition imports the rows once more.
 pub(crate) async fn begin(
     client: &Client,
+    rest_import: Option<&RestImport>,
     server: &ServerInfo,
     request: &ImportRequest,
 ) -> PortResult<Vec<i64>> {
@@ -39,8 +45,8 @@ pub(crate) async fn begin(
         .with_max_times(8)
         .build();
     loop {
-        let error = match client.call_once(message.clone()).await {
-            Ok(answer) => return Ok(answer.tasks),
+        let error = match begin_once(client, rest_import, &message).await {
+            Ok(tasks) => return Ok(tasks),
             Err(error) => error,
         };
         let pause = pauses.next();
@@ -63,7 +69,20 @@ pub(crate) async fn begin(
     }
 }
 
-/// The servers before 2.4 tell of which files an import is.
+async fn begin_once(
+    client: &Client,
+    rest_import: Option<&RestImport>,
+    message: &ProtoImportRequest,
+) -> CallResult<Vec<i64>> {
+    if let Some(rest_import) = rest_import
+        && let Some(begun) = rest_import.begin(message).await
+    {
+        return Ok(vec![begun?]);
+    }
+    Ok(client.call_once(message.clone()).await?.tasks)
+}
+
+/// The servers before 2.4 tell of which files an import is, over gRPC.
 fn tells_files(capabilities: Capabilities) -> bool {
     !capabilities.l0_segments
 }
@@ -190,8 +209,20 @@ fn end_timestamp(capabilities: Capabilities, cut_at_ms: i64) -> PortResult<Strin
 
 /// How far an import is.
 pub(crate) async fn progress(client: &Client, import_id: i64) -> CallResult<ImportProgress> {
-    let answer = client.call(GetImportStateRequest { task: import_id }).await?;
-    Ok(read_progress(&answer))
+    // A server that starts again takes connections long before it serves them. The calls in one that was given up
+    // meanwhile reach it canceled, which must not happen to the next one: `Client::call_once` says why. For the same
+    // reason it is not repeated here.
+    client.call(GetVersionRequest {}).await?;
+    let answer = client.call_once(GetImportStateRequest { task: import_id }).await?;
+    let progress = read_progress(&answer);
+    match &progress.state {
+        // Another import may bring the rows, so this failure is none of the rows or of the place they are staged in.
+        ImportState::Failed(reason) if reason.contains(INTERRUPTED) => {
+            let message = format!("the server was restarted while it was at work on import {import_id}");
+            Err(CallError::new(Fault::Unavailable, GetImportStateRequest::METHOD, message))
+        }
+        _ => Ok(progress),
+    }
 }
 
 fn read_progress(answer: &GetImportStateResponse) -> ImportProgress {

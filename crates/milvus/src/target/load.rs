@@ -58,7 +58,13 @@ pub(crate) async fn state(client: &Client, name: &CollectionName) -> PortResult<
         collection_name: name.collection.clone(),
         ..Default::default()
     };
-    match client.call(request).await?.state() {
+    let answer = match client.call(request).await {
+        Ok(answer) => answer,
+        // A load that has failed is told here, instead of a state.
+        Err(error) if error.fault == Fault::Other => return Err(refused(error)),
+        Err(error) => return Err(error.into()),
+    };
+    match answer.state() {
         ProtoLoadState::NotExist => Err(lookup::not_found(name)),
         ProtoLoadState::NotLoad => Ok(LoadState::NotLoaded),
         ProtoLoadState::Loading => Ok(LoadState::Loading),

@@ -54,33 +54,45 @@ async fn nobody_there_is_unavailable_with_the_address() {
     assert!(error.to_string().contains(&uri) && error.to_string().contains("refused"), "{error}");
 }
 
-/// An authority's certificate, and what a server named `milvus.internal` needs.
-fn certificates() -> (String, Identity) {
+/// An authority's certificate, and what a server named `milvus.internal` needs, as PEM.
+pub(crate) struct Certificates {
+    pub(crate) authority: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Certificates {
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::from_pem(&self.certificate, &self.key)
+    }
+}
+
+pub(crate) fn certificates() -> Certificates {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let own = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().unwrap();
     let names = vec![String::from("milvus.internal")];
     let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-    (authority_pem, Identity::from_pem(certificate.pem(), key.serialize_pem()))
+    Certificates { authority: own, certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
 #[tokio::test]
 async fn tls_with_an_own_authority_and_another_name() {
     let milvus = ScriptedMilvus::default();
-    let (authority, identity) = certificates();
-    let address = milvus.serve(Some(identity)).await;
+    let served = certificates();
+    let address = milvus.serve(Some(served.identity())).await;
     let secure = endpoint(&format!("https://{address}"));
     let right = MilvusEndpoint {
-        ca_pem: Some(authority.clone()),
+        ca_pem: Some(served.authority.clone()),
         server_name: Some(String::from("milvus.internal")),
         ..secure.clone()
     };
     assert_eq!(connect(&right).await.unwrap().server().version, "v2.3.5");
 
-    let untrusted = MilvusEndpoint { ca_pem: Some(certificates().0), ..right.clone() };
+    let untrusted = MilvusEndpoint { ca_pem: Some(certificates().authority), ..right.clone() };
     let other_name = MilvusEndpoint { server_name: None, ..right };
     for wrong in [untrusted, other_name] {
         let error = connect(&wrong).await.err().unwrap();

@@ -49,6 +49,21 @@ async fn endless_compaction_is_reported_as_change() {
 }
 
 #[tokio::test]
+async fn a_partition_that_is_made_while_the_cut_is_taken_is_left_out() {
+    let milvus = ScriptedMilvus::with_collections(&["a"]);
+    milvus.state().at_flush = (0..50).map(|_| AtFlush::NewPartition("a")).collect();
+    let connected = milvus.connected().await;
+    let cut = connected.take_cut(&BackupScope::Cluster).await.unwrap();
+    assert_eq!(segments(&cut), [("a", vec![100, 101])]);
+    assert_eq!(milvus.state().flushes, 1, "no attempt is void");
+    // The next cut has it, and not the one that is made meanwhile.
+    let cut = connected.take_cut(&BackupScope::Cluster).await.unwrap();
+    assert_eq!(segments(&cut), [("a", vec![100, 101, 9_000])]);
+    let partitions = cut.collections().map(|(_, collection)| collection.partitions.len());
+    assert_eq!(partitions.collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test]
 async fn collections_that_are_dropped_all_the_time_are_left_out() {
     let milvus = ScriptedMilvus::with_collections(&["a", "b", "c"]);
     let mut script = vec![AtFlush::Drop("b"), AtFlush::Nothing];

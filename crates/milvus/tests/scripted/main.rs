@@ -5,5 +5,7 @@
 
 mod connect;
 mod cut;
+mod rest;
+mod rest_import;
 mod service;
 mod target;

@@ -28,6 +28,8 @@ pub(crate) enum AtFlush {
     Rename(&'static str, &'static str),
     /// The collection gets another name as soon as it is flushed.
     RenameAfter(&'static str, &'static str),
+    /// The collection gets another partition with one segment, before the flush.
+    NewPartition(&'static str),
     /// The server asks for fewer flushes.
     RateLimit,
 }
@@ -46,6 +48,8 @@ pub(crate) enum Mishap {
 pub(crate) struct Collection {
     pub(crate) id: i64,
     pub(crate) segments: Vec<i64>,
+    /// Further partitions: id, time of creation, segment.
+    pub(crate) partitions: Vec<(i64, u64, i64)>,
 }
 
 #[derive(Default)]
@@ -59,6 +63,8 @@ pub(crate) struct State {
     /// What happens to the next imports and renames.
     pub(crate) mishaps: VecDeque<Mishap>,
     pub(crate) imports: Vec<GetImportStateResponse>,
+    /// Calls of `GetImportState`.
+    pub(crate) import_looks: usize,
     /// Instead of 2.3.5.
     pub(crate) version: Option<&'static str>,
     clock: u64,
@@ -82,7 +88,7 @@ impl ScriptedMilvus {
     pub(crate) fn with_collections(names: &[&str]) -> Self {
         let milvus = Self::default();
         for (name, id) in names.iter().zip(1..) {
-            let collection = Collection { id, segments: vec![id * 100, id * 100 + 1] };
+            let collection = Collection { id, segments: vec![id * 100, id * 100 + 1], partitions: vec![] };
             milvus.state().collections.insert((*name).to_owned(), collection);
         }
         milvus
@@ -116,8 +122,11 @@ impl ScriptedMilvus {
 
 pub(crate) async fn connect_target(milvus: &ScriptedMilvus) -> Arc<dyn MilvusTarget> {
     let address = milvus.serve(None).await;
-    let connector = MilvusGrpcConnector::new(Arc::new(GivenSecrets));
-    connector.connect_target(&endpoint(&format!("http://{address}"))).await.unwrap()
+    connect_target_at(&endpoint(&format!("http://{address}"))).await
+}
+
+pub(crate) async fn connect_target_at(endpoint: &MilvusEndpoint) -> Arc<dyn MilvusTarget> {
+    MilvusGrpcConnector::new(Arc::new(GivenSecrets)).connect_target(endpoint).await.unwrap()
 }
 
 pub(crate) fn endpoint(uri: &str) -> MilvusEndpoint {
@@ -142,7 +151,7 @@ impl SecretSource for GivenSecrets {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl State {
-    fn begin_import(&mut self, request: &ImportRequest) -> i64 {
+    pub(crate) fn begin_import(&mut self, request: &ImportRequest) -> i64 {
         let id = i64::try_from(self.imports.len()).unwrap() + 1;
         let files = KeyValuePair { key: String::from("files"), value: request.files.join(",") };
         self.imports.push(GetImportStateResponse {
@@ -224,13 +233,24 @@ impl MilvusService for ScriptedMilvus {
         }))
     }
 
-    async fn show_partitions(&self, _: Request<ShowPartitionsRequest>) -> Answer<ShowPartitionsResponse> {
-        Ok(Response::new(ShowPartitionsResponse {
+    async fn show_partitions(
+        &self,
+        request: Request<ShowPartitionsRequest>,
+    ) -> Answer<ShowPartitionsResponse> {
+        let mut answer = ShowPartitionsResponse {
             partition_names: vec![String::from("_default")],
             partition_i_ds: vec![PARTITION],
             created_timestamps: vec![1 << 18],
             ..Default::default()
-        }))
+        };
+        let state = self.state();
+        let collection = state.collections.get(&request.into_inner().collection_name);
+        for (id, created_at, _) in collection.iter().flat_map(|collection| &collection.partitions) {
+            answer.partition_names.push(format!("partition_{id}"));
+            answer.partition_i_ds.push(*id);
+            answer.created_timestamps.push(*created_at);
+        }
+        Ok(Response::new(answer))
     }
 
     async fn describe_index(&self, _: Request<DescribeIndexRequest>) -> Answer<DescribeIndexResponse> {
@@ -251,15 +271,17 @@ impl MilvusService for ScriptedMilvus {
             let answer = GetPersistentSegmentInfoResponse { status: Some(not_found()), ..Default::default() };
             return Ok(Response::new(answer));
         };
-        let info = |id: &i64| PersistentSegmentInfo {
-            segment_id: *id,
+        let info = |(partition_id, segment_id)| PersistentSegmentInfo {
+            segment_id,
             collection_id: collection.id,
-            partition_id: PARTITION,
+            partition_id,
             num_rows: ROWS,
             state: SegmentState::Flushed.into(),
             ..Default::default()
         };
-        let infos = collection.segments.iter().map(info).collect();
+        let segments = collection.segments.iter().map(|id| (PARTITION, *id));
+        let later = collection.partitions.iter().map(|(partition, _, segment)| (*partition, *segment));
+        let infos = segments.chain(later).map(info).collect();
         Ok(Response::new(GetPersistentSegmentInfoResponse { infos, ..Default::default() }))
     }
 
@@ -282,6 +304,12 @@ impl MilvusService for ScriptedMilvus {
                 let collection = state.collections.remove(from).unwrap();
                 state.collections.insert(to.to_owned(), collection);
             }
+            Some(AtFlush::NewPartition(parted)) => {
+                let created_at = (CLOCK_START_MS + state.clock / 3) << 18;
+                let partitions = &mut state.collections.get_mut(parted).unwrap().partitions;
+                let number = i64::try_from(partitions.len()).unwrap();
+                partitions.push((PARTITION + 1 + number, created_at, 9_000 + number));
+            }
             Some(AtFlush::RateLimit) => {
                 let status = Some(MilvusStatus { code: 8, ..Default::default() });
                 return Ok(Response::new(FlushResponse { status, ..Default::default() }));
@@ -290,7 +318,8 @@ impl MilvusService for ScriptedMilvus {
         let Some(collection) = state.collections.get(&name) else {
             return Ok(Response::new(FlushResponse { status: Some(not_found()), ..Default::default() }));
         };
-        let segments = LongArray { data: collection.segments.clone() };
+        let later = collection.partitions.iter().map(|(_, _, segment)| *segment);
+        let segments = LongArray { data: collection.segments.iter().copied().chain(later).collect() };
         if let Some((from, to)) = renamed_after {
             let collection = state.collections.remove(from).unwrap();
             state.collections.insert(to.to_owned(), collection);
@@ -329,6 +358,17 @@ impl MilvusService for ScriptedMilvus {
     async fn list_import_tasks(&self, _: Request<ListImportTasksRequest>) -> Answer<ListImportTasksResponse> {
         let tasks = self.state().imports.clone();
         Ok(Response::new(ListImportTasksResponse { tasks, ..Default::default() }))
+    }
+
+    async fn get_import_state(
+        &self,
+        request: Request<GetImportStateRequest>,
+    ) -> Answer<GetImportStateResponse> {
+        let id = request.into_inner().task;
+        let mut state = self.state();
+        state.import_looks += 1;
+        let found = state.imports.iter().find(|import| import.id == id);
+        found.cloned().map(Response::new).ok_or_else(|| Status::not_found("no such import"))
     }
 
     async fn rename_collection(&self, request: Request<RenameCollectionRequest>) -> Answer<MilvusStatus> {

@@ -3,8 +3,9 @@
 use crate::service::{Mishap, ScriptedMilvus, connect_target};
 use milvault_domain::backup::CollectionName;
 use milvault_domain::error::PortErrorKind;
-use milvault_domain::ports::ImportRequest;
-use milvus::proto::common::ImportState;
+use milvault_domain::ports::{ImportRequest, ImportState as ProgressState};
+use milvus::proto::common::{ImportState, KeyValuePair};
+use tonic::Status;
 
 fn name(collection: &str) -> CollectionName {
     CollectionName { database: String::from("default"), collection: collection.to_owned() }
@@ -66,6 +67,39 @@ async fn refused_imports_are_told_apart() {
         assert_eq!(error.kind(), kind, "{error}");
     }
     assert_eq!(milvus.state().imports.len(), 1);
+}
+
+#[tokio::test]
+async fn an_import_that_a_restart_has_ended_is_no_failure_of_its_rows() {
+    let milvus = ScriptedMilvus::with_collections(&["a"]);
+    let target = connect_target(&milvus).await;
+    let import_id = target.import(&import("a", "x")).await.unwrap()[0];
+    let fails_for = |reason: &str| {
+        let reason = KeyValuePair { key: String::from("failed_reason"), value: reason.to_owned() };
+        let found = &mut milvus.state().imports[0];
+        found.set_state(ImportState::ImportFailed);
+        found.infos = vec![reason];
+    };
+    fails_for("task failed, service restarted");
+    let error = target.import_progress(import_id).await.unwrap_err();
+    assert_eq!(error.kind(), PortErrorKind::Unavailable, "{error}");
+    fails_for("no such file");
+    let progress = target.import_progress(import_id).await.unwrap();
+    assert_eq!(progress.state, ProgressState::Failed(String::from("no such file")));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_serve_yet_is_not_asked_for_an_import() {
+    let milvus = ScriptedMilvus::with_collections(&["a"]);
+    let target = connect_target(&milvus).await;
+    let import_id = target.import(&import("a", "x")).await.unwrap()[0];
+    let away = || Status::unavailable("starting");
+    milvus.state().failures = std::iter::repeat_with(away).take(100).collect();
+    let error = target.import_progress(import_id).await.unwrap_err();
+    assert_eq!((error.kind(), milvus.state().import_looks), (PortErrorKind::Unavailable, 0), "{error}");
+    milvus.state().failures.clear();
+    target.import_progress(import_id).await.unwrap();
+    assert_eq!(milvus.state().import_looks, 1);
 }
 
 #[tokio::test]

@@ -135,8 +135,8 @@ sections! {
 
     /// The API.
     gateway: GatewaySettings {
-        /// Whether a browser that opens `/graphql` gets the GraphiQL editor. The page loads its scripts from a public
-        /// network; the API itself needs none.
+        /// Whether a browser that opens `/graphql` gets the GraphiQL editor. Its files come from a public network, unpkg.com,
+        /// and the browser checks them by their hashes; where it cannot reach that, the page says so. The API needs none.
         graphiql: bool = true;
         /// Web origins, such as `https://console.example.org`, whose pages may use the API besides the server's own.
         allowed_origins: Vec<String> = Vec::new();
@@ -185,7 +185,8 @@ sections! {
 
     /// How jobs run.
     jobs: JobSettings {
-        /// How often an interrupted job is taken up again before it fails (1 to 100).
+        /// How often a job may be tried that crashes cut off or whose last step does not go through (1 to 100). Orderly
+        /// shutdowns and lost leases do not count.
         attempts_max: u32 = 5;
         /// Seconds between two runs that look for backups whose retention time is over (1 to 86400).
         retention_interval_seconds: u64 = 60;

@@ -1,6 +1,6 @@
 //! What comes when every collection has ended: users and roles, what was replaced, and staged files.
 
-use super::leftovers::remove_databases;
+use super::databases::remove_databases;
 use super::place::shown;
 use super::{Mode, Restoring, drill};
 use milvault_domain::job::JobPhase;
@@ -23,7 +23,7 @@ pub(super) async fn finish(
     }
     job.run.enter(JobPhase::Cleanup).await?;
     if job.mode == Mode::Drill {
-        remove_databases(&job.target, &job.plan).await?;
+        remove_databases(&job.run.core, &job.target, job.run.job.id, &job.plan).await?;
     }
     remove_staged(job, &mut warnings).await?;
     Ok(warnings)

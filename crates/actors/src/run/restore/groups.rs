@@ -4,39 +4,46 @@ use milvault_domain::binlog::BinlogKind;
 use milvault_domain::milvus::CollectionCut;
 use milvault_domain::object::StoredObject;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Bytes at which a group is closed. Milvus gives a whole import job 900 seconds (importTaskExpiration) and takes about
 /// two seconds to begin each, so a job must be small enough to end in time on a slow server, and large enough that
 /// there are few of them.
 const GROUP_BYTES: u64 = 1 << 30;
+/// Segments at which a group is closed. From 2.4 on Milvus refuses an import of more than 1024 segments below its path,
+/// unless told otherwise (dataCoord.import.maxImportFileNumPerReq); half of that leaves room where it was told less.
+const GROUP_SEGMENTS: usize = 512;
 
 /// Milvus's id of the partition whose segments hold deletes of all partitions.
-pub(super) const ALL_PARTITIONS: i64 = -1;
+const ALL_PARTITIONS: i64 = -1;
+
+/// What is imported, in this order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ImportGroups {
+    /// Segments with rows, each with its own deletes.
+    pub(super) rows: Vec<ImportGroup>,
+    /// Segments of nothing but deletes. Milvus has an import of their own for them: beside rows it takes a segment's
+    /// deletes only if that segment has rows, and leaves out all others without a word (`ListBinlogsAndGroupBySegment`).
+    pub(super) deletes: Vec<ImportGroup>,
+}
 
 /// Objects of one partition that are imported by one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ImportGroup {
-    /// Partition by name and by its id in the backup.
+    /// Partition by name and by its id in the backup; no name and [`ALL_PARTITIONS`] for deletes that concern all.
     pub(super) partition: String,
     pub(super) partition_id: i64,
-    /// Segments with their deletes, and whatever other deletes concern the partition.
+    /// Segments with their deletes.
     pub(super) objects: Vec<StoredObject>,
-    /// Objects and bytes that are in no other group.
-    pub(super) own_objects: u64,
-    pub(super) own_bytes: u64,
-    pub(super) deletes: GroupDeletes,
+    segment_count: usize,
+    pub(super) bytes: u64,
 }
 
-/// Where the deletes of a group lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GroupDeletes {
-    /// There are none.
-    None,
-    /// Below the partition's directory.
-    OfPartition,
-    /// Also below the directory for all partitions.
-    OfCollection,
+impl ImportGroup {
+    /// Whether there are objects of this kind.
+    pub(super) fn has(&self, kind: BinlogKind) -> bool {
+        self.objects.iter().any(|object| object.source.key.kind == kind)
+    }
 }
 
 /// What the two servers do with deletes.
@@ -57,99 +64,84 @@ pub(super) fn group_objects(
     partitions: &[String],
     objects: &[StoredObject],
     servers: DeleteSegments,
-) -> PortResult<Vec<ImportGroup>> {
+) -> PortResult<ImportGroups> {
     let with_rows: HashSet<i64> = objects
         .iter()
         .map(|object| object.source.key)
         .filter(|key| key.kind == BinlogKind::Insert)
         .map(|key| key.segment_id)
         .collect();
-    let mut segments: BTreeMap<(i64, i64), Vec<&StoredObject>> = BTreeMap::new();
-    let mut loose_deletes: HashMap<i64, Vec<&StoredObject>> = HashMap::new();
+    let (mut rows, mut deletes) = (Segments::new(), Segments::new());
     for object in objects {
         let key = object.source.key;
-        if with_rows.contains(&key.segment_id) {
-            segments.entry((key.partition_id, key.segment_id)).or_default().push(object);
-        } else if servers.at_source {
-            loose_deletes.entry(key.partition_id).or_default().push(object);
-        }
         // Before there were segments of deletes, a segment's deletes concerned that segment only: without rows they
         // mean nothing.
+        let segments = match with_rows.contains(&key.segment_id) {
+            true => &mut rows,
+            false if servers.at_source => &mut deletes,
+            false => continue,
+        };
+        segments.entry((key.partition_id, key.segment_id)).or_default().push(object);
     }
     let wanted: BTreeSet<&str> = partitions.iter().map(String::as_str).collect();
-    let mut groups = Vec::new();
+    let mut groups = ImportGroups::default();
     for partition in collection.partitions.iter().filter(|partition| wanted.contains(partition.name.as_str()))
     {
-        let own = loose_deletes.get(&partition.partition_id);
-        let shared = loose_deletes.get(&ALL_PARTITIONS);
-        let loose: Vec<&StoredObject> = own.into_iter().chain(shared).flatten().copied().collect();
-        let range = (partition.partition_id, i64::MIN)..=(partition.partition_id, i64::MAX);
-        let mut packer = Packer {
-            partition: &partition.name,
-            partition_id: partition.partition_id,
-            loose: &loose,
-            groups: Vec::new(),
-        };
-        for objects in segments.range(range).map(|(_, objects)| objects) {
-            packer.add(objects);
+        let (name, id) = (partition.name.as_str(), partition.partition_id);
+        let of_partition = pack(name, id, &rows);
+        if !of_partition.is_empty() {
+            groups.deletes.extend(pack(name, id, &deletes));
         }
-        if !loose.is_empty() && !packer.groups.is_empty() && !servers.at_target {
-            return Err(no_delete_segments(&partition.name));
-        }
-        groups.append(&mut packer.groups);
+        groups.rows.extend(of_partition);
     }
-    Ok(groups)
+    if !groups.rows.is_empty() {
+        groups.deletes.extend(pack("", ALL_PARTITIONS, &deletes));
+    }
+    match groups.deletes.first() {
+        Some(group) if !servers.at_target => Err(no_delete_segments(&group.partition)),
+        _ => Ok(groups),
+    }
 }
 
-struct Packer<'a> {
-    partition: &'a str,
-    partition_id: i64,
-    /// Deletes that concern every segment of the partition.
-    loose: &'a [&'a StoredObject],
-    groups: Vec<ImportGroup>,
-}
+/// Objects by partition and segment.
+type Segments<'a> = BTreeMap<(i64, i64), Vec<&'a StoredObject>>;
 
-impl Packer<'_> {
-    fn add(&mut self, segment: &[&StoredObject]) {
+/// Groups the segments of a partition.
+fn pack(partition: &str, partition_id: i64, segments: &Segments<'_>) -> Vec<ImportGroup> {
+    let mut groups: Vec<ImportGroup> = Vec::new();
+    for segment in
+        segments.range((partition_id, i64::MIN)..=(partition_id, i64::MAX)).map(|(_, objects)| objects)
+    {
         let bytes: u64 = segment.iter().map(|object| object.source.size_bytes).sum();
-        let is_full = |group: &ImportGroup| group.own_bytes + bytes > GROUP_BYTES;
-        if self.groups.last().is_none_or(is_full) {
-            self.groups.push(self.new_group());
+        let is_full =
+            |group: &ImportGroup| group.bytes + bytes > GROUP_BYTES || group.segment_count >= GROUP_SEGMENTS;
+        if groups.last().is_none_or(is_full) {
+            groups.push(ImportGroup {
+                partition: partition.to_owned(),
+                partition_id,
+                objects: Vec::new(),
+                segment_count: 0,
+                bytes: 0,
+            });
         }
-        let Some(group) = self.groups.last_mut() else { return };
-        group.own_bytes += bytes;
-        group.own_objects += segment.len() as u64;
+        let Some(group) = groups.last_mut() else { continue };
+        group.segment_count += 1;
+        group.bytes += bytes;
         group.objects.extend(segment.iter().copied().cloned());
-        let has_deletes = segment.iter().any(|object| object.source.key.kind == BinlogKind::Delta);
-        if has_deletes && group.deletes == GroupDeletes::None {
-            group.deletes = GroupDeletes::OfPartition;
-        }
     }
-
-    fn new_group(&self) -> ImportGroup {
-        let is_shared = |object: &&StoredObject| object.source.key.partition_id == ALL_PARTITIONS;
-        let deletes = match self.loose {
-            [] => GroupDeletes::None,
-            loose if loose.iter().any(is_shared) => GroupDeletes::OfCollection,
-            _ => GroupDeletes::OfPartition,
-        };
-        ImportGroup {
-            partition: self.partition.to_owned(),
-            partition_id: self.partition_id,
-            objects: self.loose.iter().copied().cloned().collect(),
-            own_objects: 0,
-            own_bytes: 0,
-            deletes,
-        }
-    }
+    groups
 }
 
 fn no_delete_segments(partition: &str) -> PortError {
+    let whose = match partition {
+        "" => String::from("the collection has"),
+        partition => format!("partition `{partition}` has"),
+    };
     PortError::new(
         PortErrorKind::Unsupported,
         format!(
-            "partition `{partition}` has deletes in segments of their own (L0), which the target's version of Milvus \
-             cannot import; restore into Milvus 2.4 or later"
+            "{whose} deletes in segments of their own (L0), which the target's version of Milvus cannot import; restore \
+             into Milvus 2.4 or later"
         ),
     )
 }
@@ -191,7 +183,7 @@ mod tests {
         }
     }
 
-    fn grouped(objects: &[StoredObject], servers: DeleteSegments) -> PortResult<Vec<ImportGroup>> {
+    fn grouped(objects: &[StoredObject], servers: DeleteSegments) -> PortResult<ImportGroups> {
         group_objects(&collection(), &["_default".to_owned(), "other".to_owned()], objects, servers)
     }
 
@@ -203,17 +195,30 @@ mod tests {
     fn segments_of_a_partition_go_together_up_to_a_limit() {
         let insert = |partition, segment, size| object(BinlogKind::Insert, partition, segment, size);
         let objects = [insert(1, 10, 400), insert(1, 11, 400), insert(1, 12, 400), insert(2, 20, 2000)];
-        let groups = grouped(&objects, OLD).unwrap();
+        let groups = grouped(&objects, OLD).unwrap().rows;
         let shape: Vec<_> = groups.iter().map(|group| (group.partition.as_str(), segments(group))).collect();
         assert_eq!(shape, [("_default", vec![10, 11]), ("_default", vec![12]), ("other", vec![20])]);
-        assert_eq!((groups[0].own_objects, groups[0].own_bytes), (2, 800 << 20));
-        assert!(groups.iter().all(|group| group.deletes == GroupDeletes::None));
+        assert_eq!(groups[0].bytes, 800 << 20);
+        assert!(!groups.iter().any(|group| group.has(BinlogKind::Delta)));
+    }
+
+    #[test]
+    fn many_small_segments_are_several_groups() {
+        let segments = i64::try_from(GROUP_SEGMENTS).unwrap() + 1;
+        let objects: Vec<_> = (1..=segments)
+            .flat_map(|segment| {
+                [object(BinlogKind::Insert, 1, segment, 0), object(BinlogKind::Delta, 1, segment, 0)]
+            })
+            .collect();
+        let groups = grouped(&objects, NEW).unwrap().rows;
+        let counts: Vec<_> = groups.iter().map(|group| (group.segment_count, group.objects.len())).collect();
+        assert_eq!(counts, [(GROUP_SEGMENTS, 2 * GROUP_SEGMENTS), (1, 2)]);
     }
 
     #[test]
     fn only_wanted_partitions_are_grouped() {
         let objects = [object(BinlogKind::Insert, 1, 10, 1), object(BinlogKind::Insert, 2, 20, 1)];
-        let groups = group_objects(&collection(), &["other".to_owned()], &objects, OLD).unwrap();
+        let groups = group_objects(&collection(), &["other".to_owned()], &objects, OLD).unwrap().rows;
         assert_eq!(groups.iter().map(|group| group.partition_id).collect::<Vec<_>>(), [2]);
     }
 
@@ -226,26 +231,36 @@ mod tests {
             object(BinlogKind::Delta, 1, 12, 1),
         ];
         let groups = grouped(&objects, OLD).unwrap();
-        assert_eq!(groups.iter().map(segments).collect::<Vec<_>>(), [vec![10], vec![11, 11]]);
-        assert_eq!(groups[0].deletes, GroupDeletes::None);
-        assert_eq!(groups[1].deletes, GroupDeletes::OfPartition);
+        assert_eq!(groups.rows.iter().map(segments).collect::<Vec<_>>(), [vec![10], vec![11, 11]]);
+        let with_deletes: Vec<_> = groups.rows.iter().map(|group| group.has(BinlogKind::Delta)).collect();
+        assert_eq!((with_deletes, groups.deletes), (vec![false, true], vec![]));
     }
 
     #[test]
-    fn segments_of_deletes_go_with_every_group_they_concern() {
+    fn segments_of_deletes_are_groups_of_their_own_after_the_rows() {
         let objects = [
             object(BinlogKind::Insert, 1, 10, 1),
             object(BinlogKind::Insert, 2, 20, 1),
+            object(BinlogKind::Delta, 2, 20, 1),
             object(BinlogKind::Delta, 2, 25, 1),
+            object(BinlogKind::Delta, 2, 26, 1),
             object(BinlogKind::Delta, ALL_PARTITIONS, 30, 1),
         ];
         let groups = grouped(&objects, NEW).unwrap();
-        assert_eq!(groups.iter().map(segments).collect::<Vec<_>>(), [vec![30, 10], vec![25, 30, 20]]);
-        assert!(groups.iter().all(|group| group.deletes == GroupDeletes::OfCollection));
-        assert!(groups.iter().all(|group| (group.own_objects, group.own_bytes) == (1, 1 << 20)));
+        assert_eq!(groups.rows.iter().map(segments).collect::<Vec<_>>(), [vec![10], vec![20, 20]]);
+        let shape = |group: &ImportGroup| (group.partition.clone(), group.partition_id, segments(group));
+        let expected = [("other".to_owned(), 2, vec![25, 26]), (String::new(), ALL_PARTITIONS, vec![30])];
+        assert_eq!(groups.deletes.iter().map(shape).collect::<Vec<_>>(), expected);
+
+        // Those of a partition that is not restored, or has no rows, are not needed.
+        let first = group_objects(&collection(), &["_default".to_owned()], &objects, NEW).unwrap();
+        assert_eq!(first.deletes.iter().map(shape).collect::<Vec<_>>(), expected[1..]);
+        let no_rows = grouped(&objects[2..], NEW).unwrap();
+        assert_eq!(no_rows, ImportGroups::default());
 
         let servers = DeleteSegments { at_source: true, at_target: false };
         let error = grouped(&objects, servers).unwrap_err();
         assert_eq!(error.kind(), PortErrorKind::Unsupported);
+        assert!(error.to_string().contains("`other`"), "{error}");
     }
 }

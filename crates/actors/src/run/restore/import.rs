@@ -1,12 +1,13 @@
 //! Staging and importing the rows of one collection: while one group of objects is imported, the next is staged.
 
 use super::Restoring;
-use super::groups::{DeleteSegments, GroupDeletes, ImportGroup, group_objects};
+use super::groups::{DeleteSegments, ImportGroup, group_objects};
 use super::meter::GroupMeter;
 use super::place::{Place, shown};
 use super::poll::Polls;
 use crate::telemetry;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use milvault_domain::binlog::BinlogKind;
 use milvault_domain::cluster::Cluster;
 use milvault_domain::milvus::CollectionCut;
 use milvault_domain::object::StoredObject;
@@ -19,20 +20,44 @@ use tokio::time::interval;
 /// at a time keeps busy with, and the limit of the space that staged files take.
 pub(super) const GROUPS_MAX: usize = 32;
 
-/// Brings the rows of all chosen partitions into the working collection.
+/// Whether segments of nothing but deletes were imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeletesAlone {
+    None,
+    Imported,
+}
+
+/// Brings the rows of all chosen partitions into the working collection. It must not be loaded meanwhile: Milvus refuses
+/// imports of deletes into a loaded one.
 pub(super) async fn import_rows(
     job: &Restoring<'_>,
     place: &Place<'_>,
     collection: &CollectionCut,
     objects: &[StoredObject],
-) -> PortResult<()> {
+) -> PortResult<DeletesAlone> {
     let servers = DeleteSegments {
         at_source: job.cut.server.capabilities.l0_segments,
         at_target: job.target.milvus.server().capabilities.l0_segments,
     };
     let groups = group_objects(collection, &place.plan.partitions, objects, servers)?;
+    let first_of_deletes = groups.rows.len();
+    import_groups(job, place, 0, groups.rows).await?;
+    if groups.deletes.is_empty() {
+        return Ok(DeletesAlone::None);
+    }
+    import_groups(job, place, first_of_deletes, groups.deletes).await?;
+    Ok(DeletesAlone::Imported)
+}
+
+/// Imports groups side by side; they are numbered from `first` on.
+async fn import_groups(
+    job: &Restoring<'_>,
+    place: &Place<'_>,
+    first: usize,
+    groups: Vec<ImportGroup>,
+) -> PortResult<()> {
     let mut imports = Vec::with_capacity(groups.len());
-    for (number, group) in groups.into_iter().enumerate() {
+    for (number, group) in (first..).zip(groups) {
         // Boxed: the compiler cannot see otherwise that the stream may move between threads.
         imports.push(import_group(job, place, number, group).boxed());
     }
@@ -52,22 +77,22 @@ async fn import_group(
 ) -> PortResult<()> {
     let _slot = acquire(&job.group_slots).await?;
     let directory = format!("{}/{number}", directory_of(place));
-    let meter = GroupMeter::new(&job.run.live.counters, group.own_objects, group.own_bytes);
+    let meter = GroupMeter::new(&job.run.live.counters, group.objects.len() as u64, group.bytes);
     stage(job, &group, &directory, &meter)
         .await
-        .map_err(|error| error.context(format!("stage the files of partition `{}`", group.partition)))?;
+        .map_err(|error| error.context(format!("stage the files of {}", shown_partition(&group))))?;
     let request = import_request(job, place, &group, &directory);
     let import_ids = job
         .target
         .import(request)
         .await
-        .map_err(|error| error.context(format!("import into partition `{}`", group.partition)))?;
+        .map_err(|error| error.context(format!("import into {}", shown_partition(&group))))?;
     job.stall.moved();
     for import_id in import_ids {
         wait_for(job, place, &group, import_id, &meter).await?;
     }
     meter.complete();
-    metrics::counter!(telemetry::RESTORED_BYTES).increment(group.own_bytes);
+    metrics::counter!(telemetry::RESTORED_BYTES).increment(group.bytes);
     // Their space is needed by the next group. What cannot be removed now is removed with the whole directory.
     if let Err(error) = job.remove_staged(&directory).await {
         tracing::warn!(%directory, %error, "staged files stay until the restore ends");
@@ -110,22 +135,28 @@ fn import_request(
     group: &ImportGroup,
     directory: &str,
 ) -> ImportRequest {
-    let (collection, partition) = (place.plan.source_collection_id, group.partition_id);
-    let path = |below: String| {
-        let path = job.stager.import_path(&format!("{directory}/{below}"));
-        // Without the slash Milvus would take it for the beginning of a name.
-        format!("{}/", path.trim_end_matches('/'))
+    let collection = place.plan.source_collection_id;
+    let path_of = |kind: BinlogKind| {
+        group.has(kind).then(|| {
+            let below = format!("{directory}/{}/{collection}/{}", kind.directory(), group.partition_id);
+            // Without the slash Milvus would take it for the beginning of a name.
+            format!("{}/", job.stager.import_path(&below).trim_end_matches('/'))
+        })
     };
     ImportRequest {
         name: place.working_name(),
         partition: group.partition.clone(),
-        insert_path: path(format!("insert_log/{collection}/{partition}")),
-        delta_path: match group.deletes {
-            GroupDeletes::None => None,
-            GroupDeletes::OfPartition => Some(path(format!("delta_log/{collection}/{partition}"))),
-            GroupDeletes::OfCollection => Some(path(format!("delta_log/{collection}"))),
-        },
+        insert_path: path_of(BinlogKind::Insert).unwrap_or_default(),
+        delta_path: path_of(BinlogKind::Delta),
         cut_at_ms: job.plan.cut_at_ms,
+    }
+}
+
+/// What a group is imported into, for people.
+fn shown_partition(group: &ImportGroup) -> String {
+    match group.partition.as_str() {
+        "" => String::from("all partitions"),
+        partition => format!("partition `{partition}`"),
     }
 }
 
@@ -139,7 +170,7 @@ async fn wait_for(
     let settings = &job.run.core.settings;
     let what = || {
         let name = shown(&place.plan.target);
-        format!("import {import_id} into partition `{}` of {name}", group.partition)
+        format!("import {import_id} into {} of {name}", shown_partition(group))
     };
     let mut polls = Polls::new(settings);
     let mut last = None;

@@ -1,6 +1,7 @@
 //! Removing what a restore or drill that was stopped has left behind. Goes by the catalog and by the names and ids of
 //! the target alone, so it does not matter which process began the restore or how it ended.
 
+use super::databases::remove_databases;
 use super::place::Place;
 use super::planning::{cluster_in_service, missing};
 use super::target::Target;
@@ -12,7 +13,7 @@ use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::JobId;
 use milvault_domain::job::{Job, JobType};
 use milvault_domain::ports::PortResult;
-use milvault_domain::restore::{Restore, RestorePlan, RestoreStep, staging_directory};
+use milvault_domain::restore::{Restore, RestoreStep, staging_directory};
 use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -115,16 +116,7 @@ pub(crate) async fn take_away_unfinished(
         );
     }
     futures::stream::iter(work).buffer_unordered(WIDTH).try_collect::<()>().await?;
-    remove_databases(target, plan).await
-}
-
-/// Drops the databases that a restore created, as far as they are empty.
-pub(crate) async fn remove_databases(target: &Target, plan: &RestorePlan) -> PortResult<()> {
-    for database in plan.databases.iter().filter(|database| database.create) {
-        let drop_it = || target.milvus.drop_empty_database(&database.name);
-        target.repeat("drop an empty database", drop_it).await?;
-    }
-    Ok(())
+    remove_databases(core, target, job_id, plan).await
 }
 
 /// Removes the staged files of a restore.

@@ -184,10 +184,7 @@ impl Place<'_> {
         hasher.update(&[0]);
         hasher.update(name.collection.as_bytes());
         let tail = format!("_milvault_replaced_{}", &hasher.finalize().to_hex()[..8]);
-        let mut head_bytes = name.collection.len().min(NAME_BYTES_MAX - tail.len());
-        while !name.collection.is_char_boundary(head_bytes) {
-            head_bytes -= 1;
-        }
+        let head_bytes = name.collection.floor_char_boundary(NAME_BYTES_MAX - tail.len());
         format!("{}{tail}", &name.collection[..head_bytes])
     }
 }

@@ -173,10 +173,10 @@ fn carry_over(plan: &mut RestorePlan, states: &mut [RestoredCollection], former:
             *state = finished.clone();
         }
     }
-    // What the former restore created is removed with this one when it is undone.
+    // What the former restore made and is still there is removed with this one when it is undone.
+    let made: HashSet<String> = former.plan.made_databases().into_iter().collect();
     for database in &mut plan.databases {
-        let created = |former: &&milvault_domain::restore::DatabaseRestore| former.name == database.name;
-        database.create |= former.plan.databases.iter().find(created).is_some_and(|former| former.create);
+        database.made = !database.create && made.contains(&database.name);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The beginning of a restore or drill: what there is, what is planned, and what earlier attempts left behind.
 
+use super::databases::make_databases;
 use super::leftovers::take_away_unfinished;
 use super::meter::StallClock;
 use super::planning::{
@@ -93,9 +94,10 @@ async fn make_plan(
         Some(job_id) => clean_up_former(preparing, job_id).await?,
         None => None,
     };
-    let inventory = take_inventory(preparing).await?;
     let wanted = selected_collections(&request.selection, &at_hand.cut);
     let objects = at_hand.objects(&run.core, &wanted).await?;
+    // As late as can be, for what is planned must still be true when it is done.
+    let inventory = take_inventory(preparing).await?;
     let (plan, states) = plan(run.job.id, request, &at_hand.cut, &objects, &inventory, former.as_ref())
         .map_err(|error| PortError::with_source(PortErrorKind::InvalidInput, error.to_string(), error))?;
     let catalog = &run.core.deps.catalog;
@@ -132,16 +134,13 @@ async fn clean_up_former(
 
 async fn begin<'a>(
     preparing: Preparing<'a>,
-    plan: RestorePlan,
+    mut plan: RestorePlan,
     states: Vec<RestoredCollection>,
     inventory: &Inventory,
 ) -> PortResult<(Restoring<'a>, Vec<RestoredCollection>)> {
     let Preparing { run, request, at_hand, cluster, target, stager } = preparing;
     start_counters(run, &plan, &states);
-    for database in plan.databases.iter().filter(|database| database.create) {
-        let create = || target.milvus.create_database(&database.name, &database.properties);
-        target.repeat("create a database", create).await?;
-    }
+    make_databases(&run.core, &target, run.job.id, &mut plan).await?;
     let unfinished = plan.collections.iter().zip(&states).filter(|(_, state)| {
         matches!(state.step, RestoreStep::Waiting | RestoreStep::Created | RestoreStep::Compared)
     });

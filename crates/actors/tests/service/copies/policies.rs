@@ -154,8 +154,13 @@ async fn a_copy_of_a_policy_waits_where_the_queue_is_full() {
             level: VerifyLevel::Content,
             created_by: "tester".to_owned(),
         };
-        for _ in 0..ClusterQueue::VERIFIES_MAX + ClusterQueue::WAITING_MAX {
+        let begun = stage.world.gates.calls("verify");
+        for number in 1..=ClusterQueue::VERIFIES_MAX + ClusterQueue::WAITING_MAX {
             stage.server.service.request_verify(verify()).await.unwrap();
+            // What has begun waits no more.
+            if number == ClusterQueue::VERIFIES_MAX {
+                stage.world.gates.reached("verify", begun + number).await;
+            }
         }
         hold_look.add_permits(1);
         stage.world.gates.reached("due_copies", looks + 3).await;

@@ -38,7 +38,7 @@ async fn rows_that_are_lost_without_a_word_are_missed() {
         let (stage, server) = Stage::new().await;
         stage.target.state().rows_to_lose = 2;
         // The others wait, so that it is this collection that loses them.
-        let job = stage.restore(&server, only(&stage, "shop", "orders")).await;
+        let job = stage.restore(&server, stage.only("shop", "orders")).await;
         assert_eq!(job.state, JobState::Failed);
         let outcome = stage.restore_row(job.id).collections[0].clone();
         let failure = outcome.failure.unwrap();
@@ -48,16 +48,6 @@ async fn rows_that_are_lost_without_a_word_are_missed() {
         stage.assert_tidy("the end");
     })
     .await;
-}
-
-fn only(stage: &Stage, database: &str, collection: &str) -> RestoreRequest {
-    use milvault_domain::restore::{ChosenItem, RestoreSelection};
-    let item = ChosenItem {
-        database: database.to_owned(),
-        collection: Some(collection.to_owned()),
-        partitions: None,
-    };
-    RestoreRequest { selection: RestoreSelection::Chosen(vec![item]), ..stage.request() }
 }
 
 #[tokio::test]
@@ -95,7 +85,7 @@ async fn an_import_that_stands_still_is_given_up_by_name() {
         server.shutdown().await;
         stage.world.settings.import_stall_max = std::time::Duration::ZERO;
         let server = stage.world.start().await;
-        let job = stage.restore(&server, only(&stage, "shop", "orders")).await;
+        let job = stage.restore(&server, stage.only("shop", "orders")).await;
         let failure = stage.restore_row(job.id).collections[0].failure.clone().unwrap();
         assert!(failure.contains("has made no progress") && failure.contains("`shop.orders`"), "{failure}");
         stage.assert_tidy("the end");
@@ -114,7 +104,7 @@ async fn differing_values_are_found_by_the_deepest_comparison() {
             let hold = stage.world.gates.hold_once("row_counts");
             let compare = depth;
             let job_id =
-                stage.begin(&server, RestoreRequest { compare, ..only(&stage, "shop", "orders") }).await;
+                stage.begin(&server, RestoreRequest { compare, ..stage.only("shop", "orders") }).await;
             stage.world.gates.reached("row_counts", before + 1).await;
             let working = stage.restore_row(job_id).plan.unwrap().collections[0].working_name.clone();
             let name = crate::support::fakes::server::name("shop", &working);

@@ -62,6 +62,42 @@ async fn everything_comes_back_as_it_was_at_the_cut() {
 }
 
 #[tokio::test]
+async fn deletes_in_segments_of_their_own_are_imported_after_the_rows() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        for milvus in [&stage.source, &stage.target] {
+            milvus.state().l0_segments = true;
+        }
+        stage.source.delete_in_l0(&cities(), &["3", "20"]);
+        stage.source.delete_in_l0_of_partition(&cities(), "north", &["12", "4"]);
+        // What is written again later is not deleted.
+        stage.source.insert(&cities(), "north", &[row(&["20", "again", "x"])]);
+        let wanted = stage.wanted();
+        let keys = |partition: &str| -> Vec<&str> {
+            let rows = &wanted["default.cities"].rows[partition];
+            rows.iter().map(|row| row[0].as_str()).collect()
+        };
+        assert_eq!(
+            (keys("_default"), keys("north")),
+            (vec!["0", "1", "4", "5", "6"], vec!["10", "13", "20", "21"])
+        );
+
+        let made = server.back_up(stage.source_id).await;
+        assert_eq!(server.ended(made.job.id).await.failure, None);
+        let selection = RestoreSelection::NewCluster;
+        let compare = CompareDepth::Rows;
+        let request = RestoreRequest { backup_id: made.backup.id, selection, compare, ..stage.request() };
+        let job = stage.restore(&server, request).await;
+        let collections = stage.restore_row(job.id).collections;
+        assert_eq!((job.state, job.failure), (JobState::Successful, None), "{collections:?}");
+        assert_eq!(stage.seen(), wanted);
+        assert_eq!(job.progress.objects_done, job.progress.objects_total);
+        stage.assert_tidy("the end");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn chosen_parts_come_back_under_chosen_names() {
     bounded(async {
         let (stage, server) = Stage::new().await;

@@ -10,8 +10,8 @@ use milvault_domain::ids::{BackupId, ClusterId, JobId};
 use milvault_domain::job::Job;
 use milvault_domain::milvus::{LoadState, Property, TIME_TO_LIVE_PROPERTY};
 use milvault_domain::restore::{
-    CompareDepth, ConflictPolicy, IndexChoice, LoadChoice, Restore, RestoreRequest, RestoreSelection,
-    RestoreStep, TargetNames,
+    ChosenItem, CompareDepth, ConflictPolicy, IndexChoice, LoadChoice, Restore, RestoreRequest,
+    RestoreSelection, RestoreStep, TargetNames,
 };
 use milvault_domain::storage::SourceLayout;
 use std::collections::BTreeMap;
@@ -172,6 +172,21 @@ impl Stage {
         assert_eq!(self.target.staged(), Vec::<String>::new(), "{context}");
         let names = self.target.collection_names();
         assert!(!names.iter().any(|name| name.contains("milvault")), "{context}: {names:?}");
+    }
+
+    /// Names of the target's databases.
+    pub(super) fn databases(&self) -> Vec<String> {
+        self.target.state().databases.keys().cloned().collect()
+    }
+
+    /// Only this collection.
+    pub(super) fn only(&self, database: &str, collection: &str) -> RestoreRequest {
+        let item = ChosenItem {
+            database: database.to_owned(),
+            collection: Some(collection.to_owned()),
+            partitions: None,
+        };
+        RestoreRequest { selection: RestoreSelection::Chosen(vec![item]), ..self.request() }
     }
 
     pub(super) fn name_of(&self, collection_id: i64) -> Option<CollectionName> {

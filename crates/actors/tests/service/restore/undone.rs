@@ -10,12 +10,12 @@ use milvault_domain::job::{Job, JobState};
 use milvault_domain::ports::PortErrorKind;
 use milvault_domain::restore::RestoreStep;
 
-async fn undone(server: &Server, job_id: JobId) -> Job {
+pub(super) async fn undone(server: &Server, job_id: JobId) -> Job {
     let job = server.service.undo_restore(job_id, "tester".to_owned()).await.unwrap();
     server.ended(job.id).await
 }
 
-async fn resumed(server: &Server, job_id: JobId) -> Job {
+pub(super) async fn resumed(server: &Server, job_id: JobId) -> Job {
     let job = server.service.resume_restore(job_id, "tester".to_owned()).await.unwrap();
     server.ended(job.id).await
 }

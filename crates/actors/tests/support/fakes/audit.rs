@@ -41,7 +41,7 @@ impl AuditCatalog for MemoryCatalog {
     }
 
     async fn audit_entries(&self, _: &AuditFilter, _: AuditPage) -> PortResult<Page<AuditEntry>> {
-        Ok(Page { items: Vec::new(), has_more: false })
+        Ok(Page::empty())
     }
 }
 
@@ -55,7 +55,7 @@ impl JobPruning for MemoryCatalog {
 
 #[async_trait]
 impl UsageCatalog for MemoryCatalog {
-    async fn usage(&self, _: ProjectId) -> PortResult<ProjectUsage> {
-        Ok(ProjectUsage::default())
+    async fn usage(&self, _: &[ProjectId]) -> PortResult<Vec<(ProjectId, ProjectUsage)>> {
+        Ok(Vec::new())
     }
 }

@@ -77,7 +77,7 @@ fn page<T: Clone>(mut newest_first: Vec<T>, request: PageRequest, after: impl Fn
     let limit = request.limit as usize;
     let has_more = newest_first.len() > limit;
     newest_first.truncate(limit);
-    Page { items: newest_first, has_more }
+    Page { items: newest_first, has_more, stopped_at: None }
 }
 
 #[async_trait]
@@ -172,7 +172,9 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
-        self.tables().jobs.insert(job.id, job.clone());
+        let mut tables = self.tables();
+        tables.admit(job.cluster_id)?;
+        tables.jobs.insert(job.id, job.clone());
         Ok(())
     }
 
@@ -197,6 +199,19 @@ impl Catalog for MemoryCatalog {
         self.gates.pass("save_restore_plan").await?;
         self.fenced_tables()?.save_restore_plan(job_id, plan, collections)?;
         self.gates.pass("saved_restore_plan").await
+    }
+
+    async fn save_made_databases(&self, job_id: JobId, names: &[String]) -> PortResult<()> {
+        self.gates.pass("save_made_databases").await?;
+        {
+            let mut tables = self.fenced_tables()?;
+            let plan = tables.plans.get_mut(&job_id).map(|(plan, _)| plan);
+            let plan = plan.ok_or_else(|| error(PortErrorKind::NotFound, "no such plan"))?;
+            for database in &mut plan.databases {
+                database.made = names.contains(&database.name);
+            }
+        }
+        self.gates.pass("saved_made_databases").await
     }
 
     async fn save_restored_collection(
@@ -317,6 +332,11 @@ impl Catalog for MemoryCatalog {
     ) -> PortResult<Job> {
         self.gates.pass("transition_job").await?;
         self.fenced_tables()?.transition(job_id, to, reason, now)
+    }
+
+    async fn park_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Job> {
+        self.gates.pass("park_job").await?;
+        self.fenced_tables()?.park(job_id, reason, now)
     }
 
     async fn save_progress(

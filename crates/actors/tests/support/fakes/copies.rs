@@ -66,6 +66,9 @@ impl Tables {
         if new.is_due && self.due_copies.remove(&origin.backup_id).is_none() {
             return Ok(InsertCopyOutcome::NotDue);
         }
+        if !new.is_due {
+            self.admit(copy.cluster_id)?;
+        }
         self.keep_key(&new.backup.job, new.backup.idempotency.as_ref());
         self.backups.insert(copy.id, copy.clone());
         self.jobs.insert(new.backup.job.id, new.backup.job.clone());

@@ -27,6 +27,7 @@ impl KeyedJobs for MemoryCatalog {
             return Ok(earlier);
         }
         let mut tables = self.tables();
+        tables.admit(job.cluster_id)?;
         tables.keep_key(job, Some(idempotency));
         tables.jobs.insert(job.id, job.clone());
         Ok(InsertJobOutcome::Created)

@@ -128,6 +128,7 @@ impl LifecycleCatalog for MemoryCatalog {
         if let Some(hold) = tables.held(backup_id, now) {
             return Ok(DeleteOutcome::Held(Box::new(hold.clone())));
         }
+        tables.admit(job.cluster_id)?;
         tables.end_backup(backup_id, BackupStatus::Deleted, now);
         tables.lifecycle.swept.remove(&backup_id);
         tables.jobs.insert(job.id, job.clone());

@@ -37,6 +37,8 @@ pub struct ServerState {
     pub roles: BTreeSet<String>,
     pub grants: usize,
     pub imports: HashMap<i64, FakeImport>,
+    /// Is a Milvus of 2.4, whose deletes may lie in segments of their own.
+    pub l0_segments: bool,
     /// Rows that the next imports lose without a word.
     pub rows_to_lose: usize,
     /// Makes the next imports fail for this reason.
@@ -149,8 +151,9 @@ impl FakeServer {
         let partition_id = state.find(name).unwrap().partition_id(partition).unwrap();
         state.now_ms += 1;
         let fields: Vec<i64> = state.find(name).unwrap().fields().iter().map(|f| f.field_id).collect();
+        let rows: Vec<(i64, Row)> = rows.iter().map(|row| (state.now_ms, row.clone())).collect();
         self.disks
-            .edit(&self.disk, |disk| state.write_segment(disk, collection_id, partition_id, &fields, rows))
+            .edit(&self.disk, |disk| state.write_segment(disk, collection_id, partition_id, &fields, &rows))
     }
 
     /// Writes a delete into the delta logs of all segments of the collection, as Milvus 2.3 does.
@@ -164,11 +167,21 @@ impl FakeServer {
 
     /// Writes a delete into a segment of its own that concerns all partitions, as Milvus 2.4 does.
     pub fn delete_in_l0(&self, name: &CollectionName, keys: &[&str]) {
+        let collection_id = self.state().find(name).unwrap().collection_id;
+        self.delete_in_l0_of(collection_id, -1, keys);
+    }
+
+    /// The same, for one partition.
+    pub fn delete_in_l0_of_partition(&self, name: &CollectionName, partition: &str, keys: &[&str]) {
+        let found = self.state().find(name).unwrap().clone();
+        self.delete_in_l0_of(found.collection_id, found.partition_id(partition).unwrap(), keys);
+    }
+
+    fn delete_in_l0_of(&self, collection_id: i64, partition_id: i64, keys: &[&str]) {
         let mut state = self.state();
-        let segment = SegmentCut { segment_id: state.new_id(), partition_id: -1, row_count: 0 };
-        state.find_mut(name).unwrap().segments.push(segment);
-        let collection = state.find(name).unwrap().clone();
-        self.write_delta(&mut state, &collection, segment, keys);
+        state.now_ms += 1;
+        let deletes: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), state.now_ms)).collect();
+        self.disks.edit(&self.disk, |disk| state.write_l0(disk, collection_id, partition_id, &deletes));
     }
 
     fn write_delta(
@@ -304,22 +317,38 @@ impl ServerState {
         self.databases.values_mut().flatten().find(|collection| collection.collection_id == collection_id)
     }
 
-    /// Writes a segment's files with the current time; returns its id.
+    /// Writes deletes with their times into a segment of their own.
+    pub fn write_l0(
+        &mut self,
+        disk: &mut Disk,
+        collection_id: i64,
+        partition_id: i64,
+        deletes: &[(String, i64)],
+    ) {
+        let segment_id = self.new_id();
+        let (kind, field_id, log_id) = (BinlogKind::Delta, 0, self.new_id());
+        let key = BinlogKey { kind, collection_id, partition_id, segment_id, field_id, log_id };
+        disk.write(key, encode(deletes.iter().map(|(deleted, time)| format!("{deleted}@{time}"))));
+        let segment = SegmentCut { segment_id, partition_id, row_count: 0 };
+        self.by_id(collection_id).unwrap().segments.push(segment);
+    }
+
+    /// Writes a segment's files, each row with its time; returns its id.
     pub fn write_segment(
         &mut self,
         disk: &mut Disk,
         collection_id: i64,
         partition_id: i64,
         fields: &[i64],
-        rows: &[Row],
+        rows: &[(i64, Row)],
     ) -> i64 {
         let segment_id = self.new_id();
         for (number, rows) in rows.chunks(LOG_ROWS).enumerate() {
-            let times = vec![self.now_ms; rows.len()];
+            let times = rows.iter().map(|(time, _)| time);
             let ids: Vec<usize> = (number * LOG_ROWS..number * LOG_ROWS + rows.len()).collect();
             let mut files = vec![(0, encode(ids)), (1, encode(times))];
             for (position, field_id) in fields.iter().enumerate() {
-                files.push((*field_id, encode(rows.iter().map(|row| &row[position]))));
+                files.push((*field_id, encode(rows.iter().map(|(_, row)| &row[position]))));
             }
             for (field_id, content) in files {
                 let log_id = self.new_id();
@@ -388,8 +417,15 @@ impl FakeCollection {
             });
             decode_all(&files).unwrap()
         };
+        let find = |id: i64| self.segments.iter().find(|segment| segment.segment_id == id);
+        let partition_id = find(segment_id).map(|segment| segment.partition_id);
+        // A segment without rows holds deletes of its whole partition, or of all.
+        let concerns = |key: &BinlogKey| {
+            let alone = find(key.segment_id).is_some_and(|segment| segment.row_count == 0);
+            key.partition_id == -1 || alone && Some(key.partition_id) == partition_id
+        };
         let deletes = deletes(&files(&|key| {
-            key.kind == BinlogKind::Delta && (key.segment_id == segment_id || key.partition_id == -1)
+            key.kind == BinlogKind::Delta && (key.segment_id == segment_id || concerns(key))
         }));
         let deletes = deletes.unwrap();
         let columns: Vec<Vec<String>> = fields.iter().map(|field_id| field(*field_id)).collect();

@@ -17,6 +17,7 @@ use milvault_domain::ports::{
     PortError, PortErrorKind, PortResult, VerifyReport,
 };
 use milvault_domain::progress::Progress;
+use milvault_domain::queue::ClusterQueue;
 use milvault_domain::repository::Repository;
 use milvault_domain::restore::{CompareReport, Restore, RestorePlan, RestoreStep, RestoredCollection};
 use std::collections::btree_map::Entry;
@@ -83,6 +84,23 @@ impl Tables {
         Ok(job)
     }
 
+    pub fn park(&mut self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Job> {
+        let before = self.jobs.get(&job_id).map(|job| job.state);
+        self.transition(job_id, JobState::Pending, Some(reason), now)?;
+        let job = self.jobs.get_mut(&job_id).unwrap();
+        job.parks += u32::from(before != Some(JobState::Pending));
+        Ok(job.clone())
+    }
+
+    /// Whether one more job that a person asks for may wait.
+    pub fn admit(&self, cluster_id: ClusterId) -> PortResult<()> {
+        let waits = |job: &&Job| job.cluster_id == cluster_id && job.state == JobState::Pending;
+        if self.jobs.values().filter(waits).count() < ClusterQueue::WAITING_MAX {
+            return Ok(());
+        }
+        Err(error(PortErrorKind::Busy, "the cluster already has 64 waiting jobs"))
+    }
+
     pub fn insert_backup(&mut self, new: &NewBackup) -> PortResult<InsertOutcome> {
         let cluster_id = new.backup.cluster_id;
         if !matches!(self.clusters.get(&cluster_id), Some((_, false))) {
@@ -125,6 +143,9 @@ impl Tables {
         if let Some(other) = self.backups.values().find(has_name) {
             return Ok(InsertOutcome::NameTaken(other.id));
         }
+        if new.job.job_type != JobType::Backup || backup.creation_method == CreationMethod::Manual {
+            self.admit(cluster_id)?;
+        }
         self.keep_key(&new.job, new.idempotency.as_ref());
         self.requests.extend(new.request.clone().map(|request| (new.job.id, request)));
         self.backups.insert(backup.id, backup);
@@ -162,6 +183,7 @@ impl Tables {
             Some((false, job_id)) => return Ok(InsertJobOutcome::KeyReused(job_id)),
             None => {}
         }
+        self.admit(new.job.cluster_id)?;
         self.keep_key(&new.job, new.idempotency.as_ref());
         self.requests.insert(new.job.id, new.request.clone());
         self.jobs.insert(new.job.id, new.job.clone());

@@ -29,7 +29,8 @@ pub struct TargetConnection {
 
 impl TargetConnection {
     pub fn new(fake: Arc<FakeServer>) -> Self {
-        Self { server: fake, info: server() }
+        let info = server_of(&fake.state());
+        Self { server: fake, info }
     }
 
     async fn pass(&self, point: &'static str) -> PortResult<()> {
@@ -44,6 +45,12 @@ impl TargetConnection {
         let mut state = self.server.state();
         change(state.find_mut(name).ok_or_else(|| missing(name))?)
     }
+}
+
+fn server_of(state: &ServerState) -> ServerInfo {
+    let mut server = server();
+    server.capabilities.l0_segments = state.l0_segments;
+    server
 }
 
 fn missing(name: &CollectionName) -> milvault_domain::ports::PortError {
@@ -79,7 +86,7 @@ impl MilvusCluster for TargetConnection {
             AccessControl { users: state.users.iter().cloned().collect(), ..AccessControl::default() };
         Ok(Cut {
             cut_at_ms: state.now_ms - 1,
-            server: server(),
+            server: server_of(&state),
             databases: wanted.map(cut_of).collect(),
             access_control: (*scope == BackupScope::Cluster).then_some(access),
         })
@@ -114,15 +121,17 @@ impl MilvusTarget for TargetConnection {
         self.pass("created_database").await
     }
 
-    async fn drop_empty_database(&self, name: &str) -> PortResult<()> {
+    async fn drop_empty_database(&self, name: &str) -> PortResult<bool> {
         self.pass("drop_database").await?;
-        {
+        let is_gone = {
             let mut state = self.server.state();
             if name != "default" && state.databases.get(name).is_some_and(Vec::is_empty) {
                 state.databases.remove(name);
             }
-        }
-        self.pass("dropped_database").await
+            !state.databases.contains_key(name)
+        };
+        self.pass("dropped_database").await?;
+        Ok(is_gone)
     }
 
     async fn create_collection(&self, new: &NewCollection) -> PortResult<CreatedCollection> {
@@ -195,16 +204,25 @@ impl MilvusTarget for TargetConnection {
         let import_id = {
             let mut state = self.server.state();
             let collection = state.find(&request.name).ok_or_else(|| missing(&request.name))?;
-            let (collection_id, partition_id) =
-                (collection.collection_id, collection.partition_id(&request.partition)?);
-            if !request.insert_path.ends_with('/') {
-                return Err(error(PortErrorKind::InvalidInput, "the path must end with a slash"));
+            let deletes_only = state.l0_segments && request.insert_path.is_empty();
+            let collection_id = collection.collection_id;
+            let partition_id = match request.partition.as_str() {
+                "" if deletes_only => -1,
+                partition => collection.partition_id(partition)?,
+            };
+            if deletes_only && collection.load_state != LoadState::NotLoaded {
+                return Err(error(PortErrorKind::InvalidInput, "for l0 import, collection cannot be loaded"));
+            }
+            let delta_path = request.delta_path.as_deref();
+            let paths = (!deletes_only).then_some(request.insert_path.as_str()).into_iter().chain(delta_path);
+            if paths.clone().count() == 0 || !paths.clone().all(|path| path.ends_with('/')) {
+                return Err(error(PortErrorKind::InvalidInput, "the paths must end with a slash"));
             }
             let import = FakeImport {
                 collection_id,
                 partition_id,
                 insert_path: relative(&request.insert_path),
-                delta_path: request.delta_path.as_deref().map(relative),
+                delta_path: delta_path.map(relative),
                 cut_at_ms: request.cut_at_ms,
                 polls: 0,
                 row_count: None,
@@ -380,11 +398,18 @@ fn carry_out(state: &mut ServerState, disk: &mut Disk, import_id: i64) -> Result
             .filter_map(|(path, content)| Some((path.strip_prefix(prefix)?.to_owned(), content.clone())));
         below.collect()
     };
-    let delta_files: Vec<Vec<u8>> = import
-        .delta_path
-        .as_deref()
-        .map_or_else(Vec::new, |path| staged(path).into_iter().map(|(_, content)| content).collect());
-    let deletes = deletes(&delta_files).map_err(|error| error.to_string())?;
+    let delta_files = import.delta_path.as_deref().map_or_else(Vec::new, staged);
+    let deletes_of = |is_wanted: &dyn Fn(&str) -> bool| {
+        let wanted = delta_files.iter().filter(|(path, _)| is_wanted(path));
+        let files: Vec<Vec<u8>> = wanted.map(|(_, content)| content.clone()).collect();
+        deletes(&files).map_err(|error| error.to_string())
+    };
+    if import.insert_path.is_empty() {
+        let mut deletes = deletes_of(&|_| true)?;
+        deletes.retain(|(_, time)| *time <= cut_at_ms);
+        state.write_l0(disk, collection_id, partition_id, &deletes);
+        return Ok(0);
+    }
     // segment -> field -> log -> content
     let mut segments: BTreeMap<i64, BTreeMap<i64, BTreeMap<i64, Vec<u8>>>> = BTreeMap::new();
     for (path, content) in staged(&import.insert_path) {
@@ -395,10 +420,13 @@ fn carry_out(state: &mut ServerState, disk: &mut Disk, import_id: i64) -> Result
     if segments.is_empty() {
         return Err("no binlog to import".to_owned());
     }
+    let mut last_time = state.now_ms;
     let collection = state.by_id(collection_id).ok_or("the collection is gone")?;
     let fields: Vec<i64> = collection.fields().iter().map(|field| field.field_id).collect();
-    let mut rows: Vec<Row> = Vec::new();
-    for files in segments.values() {
+    let mut rows: Vec<(i64, Row)> = Vec::new();
+    for (segment, files) in &segments {
+        // As servers of 2.3 and 2.4 do: a segment's own deletes, and no others.
+        let deletes = deletes_of(&|path| path.split('/').any(|part| part == segment.to_string()))?;
         let column = |field_id: i64| {
             let logs = files.get(&field_id).ok_or(format!("field {field_id} is missing"))?;
             let logs: Vec<Vec<u8>> = logs.values().cloned().collect();
@@ -408,8 +436,10 @@ fn carry_out(state: &mut ServerState, disk: &mut Disk, import_id: i64) -> Result
         let columns: Vec<Vec<String>> =
             fields.iter().map(|field_id| column(*field_id)).collect::<Result<_, String>>()?;
         for (position, time) in times.iter().enumerate() {
-            if is_there(&columns[0][position], time.parse().unwrap(), &deletes, cut_at_ms) {
-                rows.push(columns.iter().map(|column| column[position].clone()).collect());
+            let time: i64 = time.parse().unwrap();
+            if is_there(&columns[0][position], time, &deletes, cut_at_ms) {
+                rows.push((time, columns.iter().map(|column| column[position].clone()).collect()));
+                last_time = last_time.max(time);
             }
         }
     }
@@ -419,7 +449,7 @@ fn carry_out(state: &mut ServerState, disk: &mut Disk, import_id: i64) -> Result
     }
     let kept = rows.len().saturating_sub(std::mem::take(&mut state.rows_to_lose));
     rows.truncate(kept);
-    state.now_ms += 1;
+    state.now_ms = last_time + 1;
     if !rows.is_empty() {
         state.write_segment(disk, collection_id, partition_id, &fields, &rows);
     }

@@ -48,7 +48,7 @@ impl WebhookCatalog for MemoryCatalog {
     }
 
     async fn webhooks(&self, _: ProjectId, _: PageRequest) -> PortResult<Page<Webhook>> {
-        Ok(Page { items: vec![], has_more: false })
+        Ok(Page::empty())
     }
 
     async fn webhook_delivery(&self, _: DeliveryId) -> PortResult<Option<WebhookDelivery>> {
@@ -61,7 +61,7 @@ impl WebhookCatalog for MemoryCatalog {
         _: Option<DeliveryState>,
         _: PageRequest,
     ) -> PortResult<Page<WebhookDelivery>> {
-        Ok(Page { items: vec![], has_more: false })
+        Ok(Page::empty())
     }
 
     async fn raise_event(&self, _: &Occurrence) -> PortResult<u32> {

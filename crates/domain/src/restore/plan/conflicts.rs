@@ -96,10 +96,15 @@ fn free_name(
 ) -> Option<CollectionName> {
     (1..=RENAME_ATTEMPTS_MAX)
         .map(|attempt| match attempt {
-            1 => format!("{}_restored", name.collection),
-            _ => format!("{}_restored_{attempt}", name.collection),
+            1 => String::from("_restored"),
+            _ => format!("_restored_{attempt}"),
         })
-        .take_while(|collection| collection.len() <= NAME_BYTES_MAX)
+        .map(|tail| format!("{}{tail}", head(&name.collection, NAME_BYTES_MAX - tail.len())))
         .map(|collection| CollectionName { database: name.database.clone(), collection })
         .find(|name| existing.holder(&name.database, &name.collection).is_none() && !reserved.contains(name))
+}
+
+/// The beginning of a name, in whole characters and at most so many bytes.
+fn head(name: &str, bytes_max: usize) -> &str {
+    &name[..name.floor_char_boundary(bytes_max)]
 }

@@ -50,7 +50,7 @@ pub(super) fn plan(
         .map(|(name, properties)| {
             let create = name != DEFAULT_DATABASE && !existing.has_database(name);
             let properties = if create { properties.unwrap_or_default().to_vec() } else { Vec::new() };
-            DatabaseRestore { name: name.to_owned(), create, properties }
+            DatabaseRestore { name: name.to_owned(), create, properties, made: false }
         })
         .collect()
 }

@@ -9,7 +9,9 @@ use super::lifecycle::{BackupHold, BackupStorage};
 use super::repository::Repository;
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
-use crate::graphql::backend::{ContentsOf, MakerOf, VerificationOf};
+use crate::graphql::loaders::{
+    ContentsOf, CopiesOf, HoldsOn, LastDrillOf, MakerOf, StorageIn, VerificationOf,
+};
 use crate::graphql::page::{self, NameConnection};
 use crate::graphql::scalar::{Bytes, Int64, print_id};
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, SimpleObject};
@@ -165,50 +167,49 @@ impl Backup {
     /// The cluster it shows; null when the cluster was removed, and for a backup found in an attached repository whose
     /// cluster is not registered here.
     async fn cluster(&self, context: &Context<'_>) -> Result<Option<Cluster>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.keys.cluster).await?;
+        let found = context.records()?.load_one(self.keys.cluster).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 
     /// Where it lies.
     async fn repository(&self, context: &Context<'_>) -> Result<Option<Repository>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.keys.repository).await?;
+        let found = context.records()?.load_one(self.keys.repository).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 
     /// The job that makes or made it; null for a backup that was found in an attached repository.
     async fn job(&self, context: &Context<'_>) -> Result<Option<Job>, GatewayError> {
         let backend = context.backend()?;
-        let found = backend.records.load_one(MakerOf(self.keys.own)).await?;
+        let found = context.records()?.load_one(MakerOf(self.keys.own)).await?;
         Ok(context.caller()?.visible(found).map(|record| Job::now(record, backend)))
     }
 
     /// Holds on it, ended ones included, newest first, at most 100.
     #[graphql(complexity = "100 + 10 * child_complexity")]
     async fn holds(&self, context: &Context<'_>) -> Result<Vec<BackupHold>, GatewayError> {
-        let backend = context.backend()?;
-        let now = backend.service.now();
-        let holds = backend.catalog.holds(self.keys.own).await?;
+        let now = context.backend()?.service.now();
+        let holds = context.records()?.load_one(HoldsOn(self.keys.own)).await?.unwrap_or_default();
         Ok(holds.into_iter().map(|hold| BackupHold::at(hold, now)).collect())
     }
 
     /// Its copies in other repositories that are not deleted, newest first, at most 100.
     #[graphql(complexity = "100 + 10 * child_complexity")]
     async fn copies(&self, context: &Context<'_>) -> Result<Vec<Self>, GatewayError> {
-        let copies = context.backend()?.catalog.copies(self.keys.own).await?;
+        let copies = context.records()?.load_one(CopiesOf(self.keys.own)).await?.unwrap_or_default();
         let caller = context.caller()?;
         Ok(copies.into_iter().filter_map(|copy| caller.visible(Some(copy))).map(Into::into).collect())
     }
 
     /// What verifies have found about it so far.
     async fn verification(&self, context: &Context<'_>) -> Result<BackupVerification, GatewayError> {
-        let found = context.backend()?.records.load_one(VerificationOf(self.keys.own)).await?;
+        let found = context.records()?.load_one(VerificationOf(self.keys.own)).await?;
         Ok(found.unwrap_or_default().into())
     }
 
     /// The newest drill of it; null when there was none, or it is too long ago.
     async fn last_drill(&self, context: &Context<'_>) -> Result<Option<Job>, GatewayError> {
         let backend = context.backend()?;
-        let found = backend.catalog.last_drill(self.keys.own).await?;
+        let found = context.records()?.load_one(LastDrillOf(self.keys.own)).await?;
         Ok(context.caller()?.visible(found).map(|record| Job::now(record, backend)))
     }
 
@@ -216,9 +217,13 @@ impl Backup {
     /// there, so it is worked out only where it is asked for.
     #[graphql(complexity = "1_000 + child_complexity")]
     async fn storage(&self, context: &Context<'_>) -> Result<Option<BackupStorage>, GatewayError> {
-        let backend = context.backend()?;
-        let Some(record) = backend.records.load_one(self.keys.own).await? else { return Ok(None) };
-        Ok(backend.service.storage_use(&record).await?.map(Into::into))
+        let (BackupStatus::Available, Some(Bytes(logical_bytes))) = (self.status, self.facts.logical_bytes)
+        else {
+            return Ok(None);
+        };
+        let key = StorageIn { cluster_id: self.keys.cluster, repository_id: self.keys.repository };
+        let Some(uses) = context.records()?.load_one(key).await? else { return Ok(None) };
+        Ok(uses?.get(&self.keys.own).map(|found| BackupStorage::new(logical_bytes, *found)))
     }
 
     /// Its databases with their collections, by name; null until it is available.
@@ -245,7 +250,7 @@ impl Backup {
 
 impl Backup {
     async fn contents(&self, context: &Context<'_>) -> Result<Option<Arc<Cut>>, GatewayError> {
-        Ok(context.backend()?.records.load_one(ContentsOf(self.keys.own)).await?)
+        context.records()?.load_one(ContentsOf(self.keys.own)).await
     }
 }
 

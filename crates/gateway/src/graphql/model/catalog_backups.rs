@@ -75,7 +75,7 @@ impl CatalogBackup {
 impl CatalogBackup {
     /// The repository that it lies in; null when the caller may not see it.
     async fn repository(&self, context: &Context<'_>) -> Result<Option<Repository>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.repository_key).await?;
+        let found = context.records()?.load_one(self.repository_key).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 }

@@ -158,7 +158,7 @@ fn unusable() -> GatewayError {
 async fn job(context: &Context<'_>, job_id: Option<ids::JobId>) -> Result<Option<Job>, GatewayError> {
     let Some(job_id) = job_id else { return Ok(None) };
     let backend = context.backend()?;
-    let found = backend.records.load_one(job_id).await?;
+    let found = context.records()?.load_one(job_id).await?;
     Ok(context.caller()?.visible(found).map(|job| Job::now(job, backend)))
 }
 

@@ -8,7 +8,7 @@ use super::secret::SecretView;
 use super::storage::Storage;
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
-use crate::graphql::backend::ScheduleOf;
+use crate::graphql::loaders::{DrillsOf, ScheduleOf};
 use crate::graphql::scalar::{Bytes, print_id};
 use async_graphql::{ComplexObject, Context, Enum, ID, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -58,24 +58,24 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// When automatic backups are made; null when nobody has said so.
     async fn backup_policy(&self, context: &Context<'_>) -> Result<Option<BackupPolicy>, GatewayError> {
-        let found = context.backend()?.records.load_one(ScheduleOf(self.key)).await?;
+        let found = context.records()?.load_one(ScheduleOf(self.key)).await?;
         Ok(found.map(Into::into))
     }
 
     /// When its backups are restored for proof; null when nobody has said so.
     async fn drill_policy(&self, context: &Context<'_>) -> Result<Option<DrillPolicy>, GatewayError> {
-        let found = context.backend()?.catalog.drill_schedule(self.key).await?;
+        let found = context.records()?.load_one(DrillsOf(self.key)).await?;
         Ok(found.map(Into::into))
     }
 
     /// The server that works on its jobs; null when there is nothing to do.
     async fn lease(&self, context: &Context<'_>) -> Result<Option<ClusterLease>, GatewayError> {
-        Ok(context.backend()?.records.load_one(LeaseOn(self.key)).await?)
+        context.records()?.load_one(LeaseOn(self.key)).await
     }
 
     /// Repository that its backups go to; null when the caller may not see it.
     async fn repository(&self, context: &Context<'_>) -> Result<Option<Repository>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.repository_key).await?;
+        let found = context.records()?.load_one(self.repository_key).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 }

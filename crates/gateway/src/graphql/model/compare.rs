@@ -7,15 +7,17 @@ use crate::graphql::page;
 use crate::graphql::scalar::Int64;
 use async_graphql::{Object, SimpleObject};
 use milvault_domain::restore as domain;
+use std::sync::Arc;
 
-/// Result of a comparison.
+/// Result of a comparison. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct CompareReport {
-    report: domain::CompareReport,
+    report: Arc<domain::CompareReport>,
 }
 
 impl From<domain::CompareReport> for CompareReport {
     fn from(report: domain::CompareReport) -> Self {
-        Self { report }
+        Self { report: Arc::new(report) }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct BackupOrigin {
 impl BackupOrigin {
     /// The backup, deleted ones included; null when this server does not know it.
     async fn backup(&self, context: &Context<'_>) -> Result<Option<Backup>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.key).await?;
+        let found = context.records()?.load_one(self.key).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 }
@@ -58,7 +58,7 @@ pub(crate) struct BackupCopyPolicy {
 impl BackupCopyPolicy {
     /// The repository.
     async fn repository(&self, context: &Context<'_>) -> Result<Option<Repository>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.key).await?;
+        let found = context.records()?.load_one(self.key).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 }

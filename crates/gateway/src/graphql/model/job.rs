@@ -9,13 +9,15 @@ use super::verify::VerifyReport;
 use crate::error::GatewayError;
 use crate::graphql::Backend;
 use crate::graphql::access::ContextExt;
+use crate::graphql::loaders::{
+    CompareReportOf, HistoryOf, LeftoversOf, RestoreOf, SubjectOf, VerifyReportOf,
+};
 use crate::graphql::scalar::{Bytes, Int64, print_id};
 use async_graphql::{ComplexObject, Context, Enum, ID, SimpleObject};
 use chrono::{DateTime, Utc};
 use milvault_actors::LiveJob;
 use milvault_domain::ids;
 use milvault_domain::job as domain;
-use milvault_domain::job_request::JobRequest;
 use milvault_domain::progress::Progress;
 
 /// What a job does.
@@ -178,21 +180,21 @@ pub(crate) struct JobEvent {
 impl Job {
     /// The cluster; null when it was removed.
     async fn cluster(&self, context: &Context<'_>) -> Result<Option<Cluster>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.keys.cluster_id).await?;
+        let found = context.records()?.load_one(self.keys.cluster_id).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 
     /// The backup it is about.
     async fn backup(&self, context: &Context<'_>) -> Result<Option<Backup>, GatewayError> {
         let Some(backup_id) = self.keys.backup_id else { return Ok(None) };
-        let found = context.backend()?.records.load_one(backup_id).await?;
+        let found = context.records()?.load_one(backup_id).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 
     /// Its states and phases, oldest first.
     #[graphql(complexity = "10 + child_complexity")]
     async fn history(&self, context: &Context<'_>) -> Result<Vec<JobEvent>, GatewayError> {
-        let events = context.backend()?.catalog.job_events(self.keys.job_id).await?;
+        let events = context.records()?.load_one(HistoryOf(self.keys.job_id)).await?.unwrap_or_default();
         Ok(events.into_iter().map(Into::into).collect())
     }
 
@@ -202,7 +204,7 @@ impl Job {
         if self.kind != JobType::Verify {
             return Ok(None);
         }
-        let report = context.backend()?.catalog.verify_report(self.keys.job_id).await?;
+        let report = context.records()?.load_one(VerifyReportOf(self.keys.job_id)).await?;
         Ok(report.map(|report| VerifyReport::new(self.keys.verify_level, report)))
     }
 
@@ -213,7 +215,7 @@ impl Job {
         if !matches!(self.kind, JobType::Restore | JobType::Drill) {
             return Ok(None);
         }
-        Ok(context.backend()?.catalog.restore(self.keys.job_id).await?.map(Into::into))
+        context.records()?.load_one(RestoreOf(self.keys.job_id)).await
     }
 
     /// The restore that this job is about: the one that an `UNDO` removes again, that a `COMPARE` looks at, or that a
@@ -223,16 +225,9 @@ impl Job {
         if !matches!(self.kind, JobType::Restore | JobType::Undo | JobType::Compare) {
             return Ok(None);
         }
-        let backend = context.backend()?;
-        let subject = match backend.catalog.job_request(self.keys.job_id).await? {
-            Some(JobRequest::Undo { restore_job_id } | JobRequest::Compare { restore_job_id, .. }) => {
-                Some(restore_job_id)
-            }
-            Some(JobRequest::Restore(request)) => request.continues,
-            Some(JobRequest::Drill(_) | JobRequest::Adopt(_)) | None => None,
-        };
-        let Some(subject) = subject else { return Ok(None) };
-        let found = backend.records.load_one(subject).await?;
+        let (backend, records) = (context.backend()?, context.records()?);
+        let Some(subject) = records.load_one(SubjectOf(self.keys.job_id)).await? else { return Ok(None) };
+        let found = records.load_one(subject).await?;
         Ok(context.caller()?.visible(found).map(|record| Self::now(record, backend)))
     }
 
@@ -241,7 +236,7 @@ impl Job {
         if self.kind != JobType::Drill {
             return Ok(None);
         }
-        Ok(context.backend()?.catalog.leftovers(self.keys.job_id).await?.map(Into::into))
+        Ok(context.records()?.load_one(LeftoversOf(self.keys.job_id)).await?.map(Into::into))
     }
 
     /// What a comparison of restored rows with their backup found: of a `COMPARE`, or of a `DRILL`. Null for other jobs
@@ -251,7 +246,7 @@ impl Job {
         if !matches!(self.kind, JobType::Compare | JobType::Drill) {
             return Ok(None);
         }
-        Ok(context.backend()?.catalog.compare_report(self.keys.job_id).await?.map(Into::into))
+        context.records()?.load_one(CompareReportOf(self.keys.job_id)).await
     }
 }
 

@@ -2,16 +2,14 @@
 
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
-use crate::graphql::backend::RecordLoader;
+use crate::graphql::loaders::RecordLoader;
 use crate::graphql::scalar::{Int64, print_id};
 use async_graphql::dataloader::Loader;
 use async_graphql::{ComplexObject, Context, ID, SimpleObject};
 use chrono::{DateTime, Utc};
-use milvault_domain::error::PortError;
 use milvault_domain::ids::{ClusterId, ServerId};
 use milvault_domain::lease::{self as domain, HeldLease};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// A running `milvault serve`. Several of them may share one PostgreSQL catalog.
 #[derive(SimpleObject)]
@@ -55,18 +53,14 @@ impl Server {
 impl Server {
     /// The clusters whose jobs it works on, as far as the caller sees them.
     async fn leases(&self, context: &Context<'_>) -> Result<Vec<ClusterLease>, GatewayError> {
-        let (caller, backend) = (context.caller()?, context.backend()?);
-        let mut leases = Vec::new();
-        for held in backend.catalog.held_leases().await? {
-            if held.fence.server_id != self.key {
-                continue;
-            }
-            let cluster = backend.records.load_one(held.fence.cluster_id).await?;
-            if caller.visible(cluster).is_some() {
-                leases.push(ClusterLease::new(held, Some(self.name.clone())));
-            }
-        }
-        Ok(leases)
+        let (caller, records) = (context.caller()?, context.records()?);
+        let held = records.load_one(LeasesOf(self.key)).await?.unwrap_or_default();
+        let mut clusters = records.load_many(held.iter().map(|held| held.fence.cluster_id)).await?;
+        let seen = held
+            .into_iter()
+            .filter(|held| caller.visible(clusters.remove(&held.fence.cluster_id)).is_some())
+            .map(|held| ClusterLease::new(held, Some(self.name.clone())));
+        Ok(seen.collect())
     }
 }
 
@@ -101,18 +95,37 @@ impl ClusterLease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LeaseOn(pub(crate) ClusterId);
 
+/// The leases of a server, as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct LeasesOf(ServerId);
+
+impl Loader<LeasesOf> for RecordLoader {
+    type Value = Vec<HeldLease>;
+    type Error = GatewayError;
+
+    async fn load(&self, keys: &[LeasesOf]) -> Result<HashMap<LeasesOf, Vec<HeldLease>>, GatewayError> {
+        let mut leases: HashMap<_, Vec<_>> = keys.iter().map(|key| (*key, Vec::new())).collect();
+        for held in self.backend.catalog.held_leases().await? {
+            if let Some(leases) = leases.get_mut(&LeasesOf(held.fence.server_id)) {
+                leases.push(held);
+            }
+        }
+        Ok(leases)
+    }
+}
+
 impl Loader<LeaseOn> for RecordLoader {
     type Value = ClusterLease;
-    type Error = Arc<PortError>;
+    type Error = GatewayError;
 
-    async fn load(&self, keys: &[LeaseOn]) -> Result<HashMap<LeaseOn, ClusterLease>, Arc<PortError>> {
+    async fn load(&self, keys: &[LeaseOn]) -> Result<HashMap<LeaseOn, ClusterLease>, GatewayError> {
         let wanted: HashSet<ClusterId> = keys.iter().map(|LeaseOn(cluster_id)| *cluster_id).collect();
-        let mut held = self.catalog.held_leases().await?;
+        let mut held = self.backend.catalog.held_leases().await?;
         held.retain(|held| wanted.contains(&held.fence.cluster_id));
         if held.is_empty() {
             return Ok(HashMap::new());
         }
-        let servers = self.catalog.servers().await?;
+        let servers = self.backend.catalog.servers().await?;
         let mut names: HashMap<ServerId, String> = HashMap::new();
         names.extend(servers.into_iter().map(|server| (server.id, server.name)));
         let leases = held.into_iter().map(|held| {

@@ -67,10 +67,10 @@ pub(crate) struct BackupStorage {
     freed_if_deleted_bytes: Bytes,
 }
 
-impl From<domain::StorageUse> for BackupStorage {
-    fn from(storage: domain::StorageUse) -> Self {
+impl BackupStorage {
+    pub(crate) fn new(logical_bytes: u64, storage: domain::StorageUse) -> Self {
         Self {
-            logical_bytes: Bytes(storage.logical_bytes),
+            logical_bytes: Bytes(logical_bytes),
             stored_bytes: Bytes(storage.stored_bytes),
             shared_bytes: Bytes(storage.shared_bytes),
             freed_if_deleted_bytes: Bytes(storage.freed_if_deleted_bytes()),
@@ -98,7 +98,7 @@ pub(crate) struct RetentionVerdict {
 impl RetentionVerdict {
     /// The backup.
     async fn backup(&self, context: &Context<'_>) -> Result<Option<Backup>, GatewayError> {
-        let found = context.backend()?.records.load_one(self.key).await?;
+        let found = context.records()?.load_one(self.key).await?;
         Ok(context.caller()?.visible(found).map(Into::into))
     }
 }

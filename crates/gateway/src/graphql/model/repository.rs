@@ -4,6 +4,7 @@ use super::checks::VerifyPolicy;
 use super::storage::Storage;
 use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
+use crate::graphql::loaders::VerifiesOf;
 use crate::graphql::scalar::print_id;
 use async_graphql::{ComplexObject, Context, ID, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -34,7 +35,7 @@ pub(crate) struct Repository {
 impl Repository {
     /// When shares of it are verified; null when nobody has said so.
     async fn verify_policy(&self, context: &Context<'_>) -> Result<Option<VerifyPolicy>, GatewayError> {
-        let found = context.backend()?.catalog.verify_schedule(self.key).await?;
+        let found = context.records()?.load_one(VerifiesOf(self.key)).await?;
         Ok(found.map(Into::into))
     }
 }

@@ -16,21 +16,22 @@ use plan::RestorePlan;
 use request::{AccessRestore, CollectionRename, DatabaseRename, RestoreItem};
 use std::sync::Arc;
 
-/// A restore or drill.
+/// A restore or drill. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Restore {
-    request: domain::RestoreRequest,
+    request: Arc<domain::RestoreRequest>,
     plan: Option<Arc<domain::RestorePlan>>,
-    collections: Vec<domain::RestoredCollection>,
-    warnings: Vec<String>,
+    collections: Arc<[domain::RestoredCollection]>,
+    warnings: Arc<[String]>,
 }
 
 impl From<domain::Restore> for Restore {
     fn from(record: domain::Restore) -> Self {
         Self {
-            request: record.request,
+            request: Arc::new(record.request),
             plan: record.plan.map(Arc::new),
-            collections: record.collections,
-            warnings: record.warnings,
+            collections: record.collections.into(),
+            warnings: record.warnings.into(),
         }
     }
 }
@@ -145,7 +146,7 @@ impl Restore {
         #[graphql(desc = "The `endCursor` of the page before.")] after: Option<String>,
     ) -> Result<PlanConnection<RestoredCollection>, GatewayError> {
         let planned = self.plan.as_ref().map_or(&[][..], |plan| &plan.collections);
-        let both: Vec<_> = planned.iter().zip(&self.collections).collect();
+        let both: Vec<_> = planned.iter().zip(&*self.collections).collect();
         let wanted = |position: &usize| {
             let step: RestoreStep = both[*position].1.step.into();
             steps.as_ref().is_none_or(|steps| steps.contains(&step))

@@ -85,7 +85,7 @@ impl SkippedRun {
     /// The job that was in the way; null when it is not known any more.
     async fn job(&self, context: &Context<'_>) -> Result<Option<Job>, GatewayError> {
         let backend = context.backend()?;
-        let found = backend.records.load_one(self.job_key).await?;
+        let found = context.records()?.load_one(self.job_key).await?;
         Ok(context.caller()?.visible(found).map(|job| Job::now(job, backend)))
     }
 }

@@ -5,8 +5,9 @@ use crate::error::GatewayError;
 use crate::graphql::access::{self, ContextExt};
 use crate::graphql::model::backup::{Backup, BackupStatus, BackupType, CreationMethod};
 use crate::graphql::model::checks::VerificationState;
-use crate::graphql::page::{self, ListConnection};
+use crate::graphql::page::{self, CreationPosition, ListConnection};
 use crate::graphql::scalar::parse_id;
+use async_graphql::connection::{CursorType, Edge, EmptyFields, OpaqueCursor, PageInfo};
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use milvault_domain::access::Action;
@@ -39,7 +40,9 @@ pub(crate) struct BackupFilterInput {
     created_from: Option<DateTime<Utc>>,
     /// Only asked for before this time.
     created_before: Option<DateTime<Utc>>,
-    /// Only whose name contains this, without regard to case.
+    /// Only whose name contains this, without regard to case. For one page at most 10,000 backups that fulfil the other
+    /// conditions are looked through: it may be short, even empty, while `hasNextPage` is true. Go on after its
+    /// `endCursor`.
     name_contains: Option<String>,
 }
 
@@ -82,7 +85,7 @@ impl BackupQuery {
         #[graphql(desc = "Which backups.")] filter: Option<BackupFilterInput>,
         #[graphql(desc = "Backups wanted, 1 to 200; 50 by default.")] first: Option<i32>,
         #[graphql(desc = "The `endCursor` of the page before.")] after: Option<String>,
-    ) -> Result<ListConnection<Backup>, GatewayError> {
+    ) -> Result<BackupConnection, GatewayError> {
         let backend = context.backend()?;
         let filter = filter.unwrap_or_default();
         let projects = listed_projects(context, filter.project_id.as_ref())?;
@@ -94,6 +97,71 @@ impl BackupQuery {
             created_at: record.created_at,
             id: record.id.as_uuid(),
         };
-        Ok(page::connection(found, request.after, sort_key, Into::into))
+        let stopped_at = found.stopped_at;
+        Ok(BackupConnection {
+            listed: page::connection(found, request.after, sort_key, Into::into),
+            stopped_at,
+        })
+    }
+}
+
+/// A page of backups. Unlike pages of other lists it may end behind its last entry.
+pub(crate) struct BackupConnection {
+    listed: ListConnection<Backup>,
+    stopped_at: Option<SortKey>,
+}
+
+type BackupEdge = Edge<OpaqueCursor<CreationPosition>, Backup, EmptyFields>;
+
+impl BackupConnection {
+    fn ends(&self) -> PageInfo {
+        let cursor = |edge: &BackupEdge| edge.cursor.encode_cursor();
+        let stopped_at = self.stopped_at.map(|place| OpaqueCursor(CreationPosition::from(place)));
+        let last = || self.listed.edges.last().map(cursor);
+        PageInfo {
+            has_previous_page: self.listed.has_previous_page,
+            has_next_page: self.listed.has_next_page,
+            start_cursor: self.listed.edges.first().map(cursor),
+            end_cursor: stopped_at.map(|place| place.encode_cursor()).or_else(last),
+        }
+    }
+}
+
+#[Object]
+impl BackupConnection {
+    /// Information to aid in pagination.
+    async fn page_info(&self) -> PageInfo {
+        self.ends()
+    }
+
+    /// A list of edges.
+    async fn edges(&self) -> &[BackupEdge] {
+        &self.listed.edges
+    }
+
+    /// A list of nodes.
+    async fn nodes(&self) -> Vec<&Backup> {
+        self.listed.edges.iter().map(|edge| &edge.node).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use milvault_domain::ports::Page;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_page_without_entries_can_be_gone_on_after() {
+        let place = SortKey { created_at: DateTime::UNIX_EPOCH, id: Uuid::from_u128(7) };
+        for stopped_at in [None, Some(place)] {
+            let page = Page { has_more: stopped_at.is_some(), stopped_at, ..Page::<Backup>::empty() };
+            let listed = page::connection(page, None, |_| place, |backup| backup);
+            let ends = BackupConnection { listed, stopped_at }.ends();
+            assert_eq!(ends.has_next_page, stopped_at.is_some());
+            let after = ends.end_cursor.map(|cursor| page::page_request(None, Some(&cursor)).unwrap().after);
+            assert_eq!(after, stopped_at.map(Some));
+        }
     }
 }

@@ -4,6 +4,8 @@ use crate::error::GatewayError;
 use crate::graphql::access::ContextExt;
 use crate::graphql::scalar::{Bytes, Int64, print_id};
 use async_graphql::{Context, ID, Object, SimpleObject};
+use milvault_domain::ports::BATCH_MAX;
+use std::collections::HashMap;
 
 /// Queries about usage.
 #[derive(Default)]
@@ -33,17 +35,22 @@ impl UsageQuery {
     async fn usage(&self, context: &Context<'_>) -> Result<Vec<ProjectUsage>, GatewayError> {
         let (caller, backend) = (context.caller()?, context.backend()?);
         caller.permit_viewing_usage()?;
-        let mut usage = Vec::new();
-        for project in caller.all_projects() {
-            let sum = backend.catalog.usage(project.id).await?;
-            usage.push(ProjectUsage {
+        let projects = caller.all_projects();
+        let ids: Vec<_> = projects.iter().map(|project| project.id).collect();
+        let mut sums = HashMap::new();
+        for ids in ids.chunks(BATCH_MAX) {
+            sums.extend(backend.catalog.usage(ids).await?);
+        }
+        let usage = projects.into_iter().map(|project| {
+            let sum = sums.remove(&project.id).unwrap_or_default();
+            ProjectUsage {
                 project_id: print_id(project.id),
                 project_name: project.name,
                 backups: Int64(sum.backup_count),
                 logical_bytes: Bytes(sum.logical_bytes),
                 stored_bytes: Bytes(sum.stored_bytes),
-            });
-        }
-        Ok(usage)
+            }
+        });
+        Ok(usage.collect())
     }
 }

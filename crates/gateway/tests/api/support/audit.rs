@@ -17,11 +17,11 @@ impl AuditCatalog for TestCatalog {
         if self.audit_fails.load(Ordering::Relaxed) {
             return Err(PortError::new(PortErrorKind::StorageFull, "the disk is full"));
         }
-        self.inner.append_audit(record).await
+        self.counted("append_audit").append_audit(record).await
     }
 
     async fn audit_entries(&self, filter: &AuditFilter, page: AuditPage) -> PortResult<Page<AuditEntry>> {
-        self.inner.audit_entries(filter, page).await
+        self.counted("audit_entries").audit_entries(filter, page).await
     }
 }
 
@@ -33,13 +33,13 @@ impl JobPruning for TestCatalog {
         now: DateTime<Utc>,
         limit: u32,
     ) -> PortResult<u32> {
-        self.inner.prune_jobs(ended_before, now, limit).await
+        self.counted("prune_jobs").prune_jobs(ended_before, now, limit).await
     }
 }
 
 #[async_trait]
 impl UsageCatalog for TestCatalog {
-    async fn usage(&self, project_id: ProjectId) -> PortResult<ProjectUsage> {
-        self.inner.usage(project_id).await
+    async fn usage(&self, project_ids: &[ProjectId]) -> PortResult<Vec<(ProjectId, ProjectUsage)>> {
+        self.counted("usage").usage(project_ids).await
     }
 }

@@ -17,7 +17,7 @@ use milvault_domain::ports::{
 use milvault_domain::progress::Progress;
 use milvault_domain::repository::Repository;
 use milvault_domain::restore::{CompareReport, Restore, RestorePlan, RestoredCollection};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -43,14 +43,22 @@ pub(crate) struct TestCatalog {
     pub(crate) audit_fails: AtomicBool,
     /// Clusters and backups, by the printed id, that are told to be in this project instead of their own.
     pub(crate) elsewhere: Mutex<HashMap<String, ProjectId>>,
+    /// How often each method was called.
+    pub(crate) calls: Mutex<BTreeMap<&'static str, u32>>,
 }
 
 impl TestCatalog {
-    fn elsewhere(&self, id: &impl ToString) -> Option<ProjectId> {
+    /// The real catalog, for a call of a method.
+    pub(super) fn counted(&self, method: &'static str) -> &dyn Catalog {
+        *self.calls.lock().unwrap().entry(method).or_default() += 1;
+        self.inner.as_ref()
+    }
+
+    pub(super) fn elsewhere(&self, id: &impl ToString) -> Option<ProjectId> {
         self.elsewhere.lock().unwrap().get(&id.to_string()).copied()
     }
 
-    async fn meet_trouble(&self) -> PortResult<()> {
+    pub(super) async fn meet_trouble(&self) -> PortResult<()> {
         let trouble = *self.trouble.lock().unwrap();
         match trouble {
             Trouble::None => Ok(()),
@@ -70,20 +78,20 @@ macro_rules! delegate {
         impl Catalog for TestCatalog {
             async fn ping(&self) -> PortResult<()> {
                 self.meet_trouble().await?;
-                self.inner.ping().await
+                self.counted("ping").ping().await
             }
 
             async fn find_api_key(&self, secret_hash: &[u8; 32]) -> PortResult<Option<ApiKey>> {
                 let extra = self.keys.lock().unwrap().iter().find(|key| key.secret_hash == *secret_hash).cloned();
                 match extra {
                     Some(key) => Ok(Some(key)),
-                    None => self.inner.find_api_key(secret_hash).await,
+                    None => self.counted("find_api_key").find_api_key(secret_hash).await,
                 }
             }
 
             async fn cluster(&self, cluster_id: ClusterId) -> PortResult<Option<Cluster>> {
                 self.meet_trouble().await?;
-                let mut found = self.inner.cluster(cluster_id).await?;
+                let mut found = self.counted("cluster").cluster(cluster_id).await?;
                 if let (Some(cluster), Some(project_id)) = (&mut found, self.elsewhere(&cluster_id)) {
                     cluster.project_id = project_id;
                 }
@@ -91,7 +99,7 @@ macro_rules! delegate {
             }
 
             async fn backup(&self, backup_id: BackupId) -> PortResult<Option<Backup>> {
-                let mut found = self.inner.backup(backup_id).await?;
+                let mut found = self.counted("backup").backup(backup_id).await?;
                 if let (Some(backup), Some(project_id)) = (&mut found, self.elsewhere(&backup_id)) {
                     backup.project_id = project_id;
                 }
@@ -99,7 +107,7 @@ macro_rules! delegate {
             }
 
             $(async fn $name(&self, $($argument: $kind),*) -> $answer {
-                self.inner.$name($($argument),*).await
+                self.counted(stringify!($name)).$name($($argument),*).await
             })*
         }
     };
@@ -120,6 +128,7 @@ delegate! {
     insert_requested_job(new: &NewJob) -> PortResult<InsertJobOutcome>;
     job_request(job_id: JobId) -> PortResult<Option<JobRequest>>;
     save_restore_plan(job_id: JobId, plan: &RestorePlan, collections: &[RestoredCollection]) -> PortResult<()>;
+    save_made_databases(job_id: JobId, names: &[String]) -> PortResult<()>;
     save_restored_collection(job_id: JobId, position: u32, collection: &RestoredCollection) -> PortResult<()>;
     restore(job_id: JobId) -> PortResult<Option<Restore>>;
     complete_restore(job_id: JobId, warnings: &[String], progress: Progress, now: DateTime<Utc>)
@@ -136,6 +145,7 @@ delegate! {
     job_events(job_id: JobId) -> PortResult<Vec<JobEvent>>;
     jobs(filter: &JobFilter, page: PageRequest) -> PortResult<Page<Job>>;
     open_jobs() -> PortResult<Vec<Job>>;
+    park_job(job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Job>;
     transition_job(job_id: JobId, to: JobState, reason: Option<&str>, now: DateTime<Utc>) -> PortResult<Job>;
     save_progress(job_id: JobId, phase: JobPhase, progress: Progress, now: DateTime<Utc>) -> PortResult<()>;
     complete_backup(job_id: JobId, backup_id: BackupId, facts: &BackupFacts, contents: &Cut, progress: Progress,

@@ -13,7 +13,7 @@ macro_rules! delegate {
         #[async_trait]
         impl ChecksCatalog for TestCatalog {
             $(async fn $name(&self, $($argument: $kind),*) -> PortResult<$answer> {
-                self.inner.$name($($argument),*).await
+                self.counted(stringify!($name)).$name($($argument),*).await
             })*
         }
     };

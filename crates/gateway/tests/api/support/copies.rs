@@ -9,18 +9,18 @@ use milvault_domain::ports::{CopyCatalog, DueCopy, InsertCopyOutcome, NewCopy, P
 #[async_trait]
 impl CopyCatalog for TestCatalog {
     async fn insert_copy(&self, new: &NewCopy) -> PortResult<InsertCopyOutcome> {
-        self.inner.insert_copy(new).await
+        self.counted("insert_copy").insert_copy(new).await
     }
 
     async fn copies(&self, backup_id: BackupId) -> PortResult<Vec<Backup>> {
-        self.inner.copies(backup_id).await
+        self.counted("copies").copies(backup_id).await
     }
 
     async fn due_copies(&self, limit: u32) -> PortResult<Vec<DueCopy>> {
-        self.inner.due_copies(limit).await
+        self.counted("due_copies").due_copies(limit).await
     }
 
     async fn forget_due_copy(&self, backup_id: BackupId) -> PortResult<()> {
-        self.inner.forget_due_copy(backup_id).await
+        self.counted("forget_due_copy").forget_due_copy(backup_id).await
     }
 }

@@ -14,12 +14,12 @@ macro_rules! delegate {
         #[async_trait]
         impl IdentityCatalog for TestCatalog {
             $(async fn $name(&self, $($argument: $kind),*) -> PortResult<$answer> {
-                self.inner.$name($($argument),*).await
+                self.counted(stringify!($name)).$name($($argument),*).await
             })*
 
             async fn note_key_uses(&self, uses: &[(ApiKeyId, DateTime<Utc>)]) -> PortResult<()> {
                 self.key_use_batches.fetch_add(1, Ordering::Relaxed);
-                self.inner.note_key_uses(uses).await
+                self.counted("note_key_uses").note_key_uses(uses).await
             }
         }
     };

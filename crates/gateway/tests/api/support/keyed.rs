@@ -15,14 +15,14 @@ impl KeyedJobs for TestCatalog {
         job_type: JobType,
         idempotency: &Idempotency,
     ) -> PortResult<Option<InsertJobOutcome>> {
-        self.inner.job_of_key(cluster_id, job_type, idempotency).await
+        self.counted("job_of_key").job_of_key(cluster_id, job_type, idempotency).await
     }
 
     async fn insert_keyed_job(&self, job: &Job, idempotency: &Idempotency) -> PortResult<InsertJobOutcome> {
-        self.inner.insert_keyed_job(job, idempotency).await
+        self.counted("insert_keyed_job").insert_keyed_job(job, idempotency).await
     }
 
     async fn refuse_job(&self, job_id: JobId, reason: &str, now: DateTime<Utc>) -> PortResult<Option<Job>> {
-        self.inner.refuse_job(job_id, reason, now).await
+        self.counted("refuse_job").refuse_job(job_id, reason, now).await
     }
 }

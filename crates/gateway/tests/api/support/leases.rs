@@ -18,7 +18,7 @@ impl LeaseCatalog for TestCatalog {
     }
 
     async fn register_server(&self, server: &NewServer, length: Duration) -> PortResult<()> {
-        self.inner.register_server(server, length).await
+        self.counted("register_server").register_server(server, length).await
     }
 
     async fn renew_leases(
@@ -27,7 +27,7 @@ impl LeaseCatalog for TestCatalog {
         fences: &[Fence],
         length: Duration,
     ) -> PortResult<Vec<Fence>> {
-        self.inner.renew_leases(server, fences, length).await
+        self.counted("renew_leases").renew_leases(server, fences, length).await
     }
 
     async fn claim_lease(
@@ -36,43 +36,43 @@ impl LeaseCatalog for TestCatalog {
         server_id: ServerId,
         length: Duration,
     ) -> PortResult<Claim> {
-        self.inner.claim_lease(cluster_id, server_id, length).await
+        self.counted("claim_lease").claim_lease(cluster_id, server_id, length).await
     }
 
     async fn give_back_leases(&self, fences: &[Fence]) -> PortResult<()> {
-        self.inner.give_back_leases(fences).await
+        self.counted("give_back_leases").give_back_leases(fences).await
     }
 
     async fn remove_server(&self, server_id: ServerId) -> PortResult<()> {
-        self.inner.remove_server(server_id).await
+        self.counted("remove_server").remove_server(server_id).await
     }
 
     async fn bury_server(&self, server_id: ServerId) -> PortResult<()> {
-        self.inner.bury_server(server_id).await
+        self.counted("bury_server").bury_server(server_id).await
     }
 
     async fn servers(&self) -> PortResult<Vec<Server>> {
-        self.inner.servers().await
+        self.counted("servers").servers().await
     }
 
     async fn held_leases(&self) -> PortResult<Vec<HeldLease>> {
-        self.inner.held_leases().await
+        self.counted("held_leases").held_leases().await
     }
 
     async fn held_lease(&self, cluster_id: ClusterId) -> PortResult<Option<HeldLease>> {
-        self.inner.held_lease(cluster_id).await
+        self.counted("held_lease").held_lease(cluster_id).await
     }
 
     async fn jobs_ended_since(&self, since: DateTime<Utc>, limit: u32) -> PortResult<Vec<Job>> {
-        self.inner.jobs_ended_since(since, limit).await
+        self.counted("jobs_ended_since").jobs_ended_since(since, limit).await
     }
 
     async fn replace_cluster(&self, former: &Cluster, changed: &Cluster) -> PortResult<bool> {
-        self.inner.replace_cluster(former, changed).await
+        self.counted("replace_cluster").replace_cluster(former, changed).await
     }
 
     async fn insert_due_sweep(&self, job: &Job, not_since: DateTime<Utc>) -> PortResult<bool> {
-        self.inner.insert_due_sweep(job, not_since).await
+        self.counted("insert_due_sweep").insert_due_sweep(job, not_since).await
     }
 
     fn fenced(&self, fence: Fence) -> Arc<dyn Catalog> {

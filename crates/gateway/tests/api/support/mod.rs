@@ -1,6 +1,7 @@
 //! A running API with a client.
 
 mod audit;
+mod batches;
 pub(crate) mod catalog;
 mod checks;
 mod copies;
@@ -123,6 +124,7 @@ impl Api {
             key_use_batches: AtomicU64::default(),
             audit_fails: AtomicBool::new(false),
             elsewhere: Mutex::default(),
+            calls: Mutex::default(),
         });
         let clock = Arc::new(TestClock(Mutex::new(DateTime::from_timestamp(1_750_000_000, 0).unwrap())));
         let id = |number| Uuid::from_u128(number);

@@ -9,18 +9,18 @@ use milvault_domain::ports::{DuePolicy, PolicyOutcome, PolicyRecordCatalog, Port
 #[async_trait]
 impl PolicyRecordCatalog for TestCatalog {
     async fn due_policies(&self, after: Option<ClusterId>, limit: u32) -> PortResult<Vec<DuePolicy>> {
-        self.inner.due_policies(after, limit).await
+        self.counted("due_policies").due_policies(after, limit).await
     }
 
     async fn due_policy(&self, cluster_id: ClusterId) -> PortResult<Option<DuePolicy>> {
-        self.inner.due_policy(cluster_id).await
+        self.counted("due_policy").due_policy(cluster_id).await
     }
 
     async fn note_policy(&self, cluster_id: ClusterId, revision: u64) -> PortResult<()> {
-        self.inner.note_policy(cluster_id, revision).await
+        self.counted("note_policy").note_policy(cluster_id, revision).await
     }
 
     async fn take_policy(&self, proposed: &ProposedPolicy, now: DateTime<Utc>) -> PortResult<PolicyOutcome> {
-        self.inner.take_policy(proposed, now).await
+        self.counted("take_policy").take_policy(proposed, now).await
     }
 }

@@ -15,7 +15,7 @@ macro_rules! delegate {
         #[async_trait]
         impl RecoveryCatalog for TestCatalog {
             $(async fn $name(&self, $($argument: $kind),*) -> $answer {
-                self.inner.$name($($argument),*).await
+                self.counted(stringify!($name)).$name($($argument),*).await
             })*
         }
     };

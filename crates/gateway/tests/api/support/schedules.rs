@@ -13,22 +13,22 @@ use milvault_domain::schedule::ClusterSchedule;
 #[async_trait]
 impl ScheduleCatalog for TestCatalog {
     async fn schedule(&self, cluster_id: ClusterId) -> PortResult<Option<ClusterSchedule>> {
-        self.inner.schedule(cluster_id).await
+        self.counted("schedule").schedule(cluster_id).await
     }
 
     async fn save_schedule(&self, schedule: &ClusterSchedule) -> PortResult<SaveScheduleOutcome> {
-        self.inner.save_schedule(schedule).await
+        self.counted("save_schedule").save_schedule(schedule).await
     }
 
     async fn due_schedules(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<ClusterSchedule>> {
-        self.inner.due_schedules(now, limit).await
+        self.counted("due_schedules").due_schedules(now, limit).await
     }
 
     async fn record_start(&self, start: &ScheduledStart) -> PortResult<StartOutcome> {
-        self.inner.record_start(start).await
+        self.counted("record_start").record_start(start).await
     }
 
     async fn keep_rules(&self, cluster_id: ClusterId) -> PortResult<Option<RetentionPolicy>> {
-        self.inner.keep_rules(cluster_id).await
+        self.counted("keep_rules").keep_rules(cluster_id).await
     }
 }

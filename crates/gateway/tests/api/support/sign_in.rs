@@ -12,7 +12,7 @@ macro_rules! delegate {
         #[async_trait]
         impl SignInCatalog for TestCatalog {
             $(async fn $name(&self, $($argument: $kind),*) -> PortResult<$answer> {
-                self.inner.$name($($argument),*).await
+                self.counted(stringify!($name)).$name($($argument),*).await
             })*
         }
     };

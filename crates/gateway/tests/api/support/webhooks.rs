@@ -33,7 +33,7 @@ impl WebhookSender for PretendedSender {
 #[async_trait]
 impl WebhookCatalog for TestCatalog {
     async fn insert_webhook(&self, webhook: &Webhook, secret: &SecretValue) -> PortResult<()> {
-        self.inner.insert_webhook(webhook, secret).await
+        self.counted("insert_webhook").insert_webhook(webhook, secret).await
     }
 
     async fn update_webhook(
@@ -42,7 +42,7 @@ impl WebhookCatalog for TestCatalog {
         change: &WebhookChange,
         now: DateTime<Utc>,
     ) -> PortResult<Webhook> {
-        self.inner.update_webhook(webhook_id, change, now).await
+        self.counted("update_webhook").update_webhook(webhook_id, change, now).await
     }
 
     async fn rotate_webhook_secret(
@@ -51,23 +51,23 @@ impl WebhookCatalog for TestCatalog {
         secret: &SecretValue,
         now: DateTime<Utc>,
     ) -> PortResult<Webhook> {
-        self.inner.rotate_webhook_secret(webhook_id, secret, now).await
+        self.counted("rotate_webhook_secret").rotate_webhook_secret(webhook_id, secret, now).await
     }
 
     async fn delete_webhook(&self, webhook_id: WebhookId, now: DateTime<Utc>) -> PortResult<()> {
-        self.inner.delete_webhook(webhook_id, now).await
+        self.counted("delete_webhook").delete_webhook(webhook_id, now).await
     }
 
     async fn webhook(&self, webhook_id: WebhookId) -> PortResult<Option<Webhook>> {
-        self.inner.webhook(webhook_id).await
+        self.counted("webhook").webhook(webhook_id).await
     }
 
     async fn webhooks(&self, project_id: ProjectId, page: PageRequest) -> PortResult<Page<Webhook>> {
-        self.inner.webhooks(project_id, page).await
+        self.counted("webhooks").webhooks(project_id, page).await
     }
 
     async fn webhook_delivery(&self, delivery_id: DeliveryId) -> PortResult<Option<WebhookDelivery>> {
-        self.inner.webhook_delivery(delivery_id).await
+        self.counted("webhook_delivery").webhook_delivery(delivery_id).await
     }
 
     async fn webhook_deliveries(
@@ -76,11 +76,11 @@ impl WebhookCatalog for TestCatalog {
         state: Option<DeliveryState>,
         page: PageRequest,
     ) -> PortResult<Page<WebhookDelivery>> {
-        self.inner.webhook_deliveries(webhook_id, state, page).await
+        self.counted("webhook_deliveries").webhook_deliveries(webhook_id, state, page).await
     }
 
     async fn raise_event(&self, occurrence: &Occurrence) -> PortResult<u32> {
-        self.inner.raise_event(occurrence).await
+        self.counted("raise_event").raise_event(occurrence).await
     }
 
     async fn tell_webhook(
@@ -88,23 +88,23 @@ impl WebhookCatalog for TestCatalog {
         webhook_id: WebhookId,
         occurrence: &Occurrence,
     ) -> PortResult<WebhookDelivery> {
-        self.inner.tell_webhook(webhook_id, occurrence).await
+        self.counted("tell_webhook").tell_webhook(webhook_id, occurrence).await
     }
 
     async fn redeliver(&self, delivery_id: DeliveryId, now: DateTime<Utc>) -> PortResult<WebhookDelivery> {
-        self.inner.redeliver(delivery_id, now).await
+        self.counted("redeliver").redeliver(delivery_id, now).await
     }
 
     async fn claim_deliveries(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<ClaimedDelivery>> {
-        self.inner.claim_deliveries(now, limit).await
+        self.counted("claim_deliveries").claim_deliveries(now, limit).await
     }
 
     async fn record_attempt(&self, attempted: &Attempted) -> PortResult<RecordOutcome> {
-        self.inner.record_attempt(attempted).await
+        self.counted("record_attempt").record_attempt(attempted).await
     }
 
     async fn prune_deliveries(&self, ended_before: DateTime<Utc>, limit: u32) -> PortResult<u32> {
-        self.inner.prune_deliveries(ended_before, limit).await
+        self.counted("prune_deliveries").prune_deliveries(ended_before, limit).await
     }
 
     async fn watched_schedules(
@@ -112,7 +112,7 @@ impl WebhookCatalog for TestCatalog {
         after: Option<ClusterId>,
         limit: u32,
     ) -> PortResult<Vec<WatchedSchedule>> {
-        self.inner.watched_schedules(after, limit).await
+        self.counted("watched_schedules").watched_schedules(after, limit).await
     }
 
     async fn ending_holds(
@@ -122,6 +122,6 @@ impl WebhookCatalog for TestCatalog {
         after: Option<(DateTime<Utc>, HoldId)>,
         limit: u32,
     ) -> PortResult<Vec<EndingHold>> {
-        self.inner.ending_holds(now, until, after, limit).await
+        self.counted("ending_holds").ending_holds(now, until, after, limit).await
     }
 }

@@ -84,6 +84,35 @@ fn keys_that_are_text_are_read_with_their_escapes() {
 }
 
 #[test]
+fn odd_keys_are_told_apart_however_they_are_escaped() {
+    // As Go writes JSON: control characters and line separators escaped, other characters as they are.
+    let keys = [
+        ("'", r#""'""#),
+        ("\\", r#""\\""#),
+        ("\\\"", r#""\\\"""#),
+        ("\\n", r#""\\n""#),
+        ("\n\t\r\0\u{1f}", r#""\n\t\r\u0000\u001f""#),
+        ("\u{2028}&", r#""\u2028\u0026""#),
+        ("鍵🔑", r#""鍵🔑""#),
+        ("1,2", r#""1,2""#),
+        ("", r#""""#),
+    ];
+    let texts = keys.map(|(key, _)| key);
+    let written = parquet(&[Column::Int64(&[at(500, 7); 9])]);
+    for (deleted, (key, escaped)) in keys.into_iter().enumerate() {
+        let delete = record(escaped, at(600, 0), 21);
+        let files = KeyFiles {
+            timestamps: vec![binlog(TIMESTAMP_FIELD, 5, 1, &[&written])],
+            keys: vec![binlog(KEY_FIELD, 21, 1, &[&parquet(&[Column::Text(&texts)])])],
+            deletes: vec![binlog(-1, 20, 2, &[&parquet(&[Column::Text(&[&delete])])])],
+        };
+        let found = MilvusBinlogReader.segment_keys(&collection("varchar"), &files, CUT_MS).unwrap();
+        let gone: Vec<usize> = (0..texts.len()).filter(|row| found.rows[*row].is_none()).collect();
+        assert_eq!(gone, [deleted], "{key:?}");
+    }
+}
+
+#[test]
 fn two_columns_are_read() {
     let timestamps = [at(600, 0), at(2_000, 0), at(700, 0)];
     let left = rows_left(&[Column::Int64(&[3, 1, 99]), Column::Int64(&timestamps)]).unwrap();

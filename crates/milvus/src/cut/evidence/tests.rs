@@ -124,6 +124,28 @@ fn segments_of_unknown_partitions_make_it_void() {
 }
 
 #[test]
+fn segments_of_partitions_that_are_younger_than_the_cut_are_out() {
+    const LATER: i64 = 51;
+    let later = |id, row_count| ListedSegment { partition_id: LATER, ..listed(id, row_count) };
+    // 5 is sealed by the flush, 6 by somebody else; 7 was seen with rows and is replaced by 8.
+    let mut evidence = quiet();
+    evidence.sealed.extend([5, 7]);
+    evidence.flushed.push(6);
+    evidence.saw(vec![later(7, 9)]);
+    evidence.after.extend([later(5, 7), later(6, 0), later(8, 9)]);
+    for placement in [WithRows, LevelZero] {
+        assert!(decide(&evidence, placement).is_err(), "{placement:?}");
+        let evidence = evidence.clone().without_partitions(&HashSet::from([LATER]));
+        assert_eq!(decide(&evidence, placement), Ok(vec![(1, 10), (2, 20), (3, 30)]), "{placement:?}");
+    }
+    // Deletes that concern all partitions stay.
+    let mut evidence = quiet();
+    evidence.after.extend([deletes(22), ListedSegment { level_zero: true, ..later(23, 1) }]);
+    let evidence = evidence.without_partitions(&HashSet::from([LATER]));
+    assert_eq!(decide(&evidence, LevelZero), Ok(vec![(1, 10), (2, 20), (3, 30), (22, 3)]));
+}
+
+#[test]
 fn every_level_zero_segment_that_was_seen_is_kept() {
     let mut evidence = quiet();
     evidence.before.push(deletes(20));

@@ -1,4 +1,5 @@
 use super::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn a_new_cluster_must_be_empty() {
@@ -69,11 +70,39 @@ fn rename_takes_the_first_free_name() {
 }
 
 #[test]
-fn rename_gives_up_when_no_name_fits() {
-    let long = "x".repeat(250);
-    let cut = cut(vec![database("default", vec![collection(1, &long, &["_default"])])]);
-    let inventory = inventory(&[("default", &long, &[])]);
-    let plan = plan(&with_policy(ConflictPolicy::Rename), &cut, &inventory).unwrap();
+fn rename_shortens_long_names() {
+    let long = |bytes, end: &str| format!("{}{end}", "x".repeat(bytes - end.len()));
+    // All of them have the same head; only the first has room for what is appended.
+    let names = [long(246, "a"), long(255, "b"), long(255, "c"), format!("{}é", "x".repeat(245))];
+    let collections = (1..).zip(&names).map(|(id, name)| collection(id, name, &["_default"])).collect();
+    let taken: Vec<(&str, &str, &[&str])> =
+        names.iter().map(|name| ("default", name.as_str(), &[][..])).collect();
+    let cut = cut(vec![database("default", collections)]);
+    let plan = plan(&with_policy(ConflictPolicy::Rename), &cut, &inventory(&taken)).unwrap();
+    assert_eq!(plan.conflicts, []);
+    let renamed: BTreeMap<&str, &str> = plan
+        .collections
+        .iter()
+        .map(|collection| (&*collection.source.collection, &*collection.target.collection))
+        .collect();
+    assert_eq!(renamed[names[0].as_str()], format!("{}_restored", names[0]));
+    for (source, target) in &renamed {
+        assert!(target.len() <= 255 && target.contains("_restored"), "{source}: {target}");
+    }
+    // Two bytes do not fit where one is left.
+    assert_eq!(renamed[names[3].as_str()], format!("{}_restored", "x".repeat(245)));
+    let different: BTreeSet<_> = renamed.values().chain(renamed.keys()).collect();
+    assert_eq!(different.len(), 2 * names.len(), "{renamed:?}");
+    assert!(plan.collections.iter().all(|collection| collection.working_name.len() < 64));
+}
+
+#[test]
+fn rename_gives_up_when_too_many_names_are_taken() {
+    let mut names: Vec<String> = (2..=1_000).map(|number| format!("orders_restored_{number}")).collect();
+    names.extend(["orders", "orders_restored"].map(str::to_owned));
+    let taken: Vec<(&str, &str, &[&str])> =
+        names.iter().map(|name| ("default", name.as_str(), &[][..])).collect();
+    let plan = plan(&with_policy(ConflictPolicy::Rename), &shop(), &inventory(&taken)).unwrap();
     assert!(plan.conflicts[0].reason.contains("no free name"), "{:?}", plan.conflicts);
 }
 

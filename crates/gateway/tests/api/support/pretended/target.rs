@@ -76,11 +76,11 @@ impl MilvusTarget for PretendedTarget {
         Ok(())
     }
 
-    async fn drop_empty_database(&self, name: &str) -> PortResult<()> {
+    async fn drop_empty_database(&self, name: &str) -> PortResult<bool> {
         self.outside.with_world(&self.uri, |world| {
             world.databases.retain(|database| database.name != name || !database.collections.is_empty());
-        });
-        Ok(())
+            Ok(world.database_mut(name).is_none())
+        })
     }
 
     async fn create_collection(&self, new: &NewCollection) -> PortResult<CreatedCollection> {
