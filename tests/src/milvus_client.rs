@@ -3,16 +3,21 @@
 //! Written on the generated gRPC messages, so that it exercises the server exactly as it is told to. The product's own
 //! connection to Milvus is another one; the two share no code.
 
+mod access;
 mod columns;
+mod credentials;
 mod internals;
+mod loading;
 mod rows;
 mod schema;
 
+pub use access::Privilege;
 pub use columns::{Column, ColumnValues, Keys};
 pub use rows::{RowDifferences, RowKey, Rows};
 pub use schema::{CollectionSpec, FieldSpec};
 
 use anyhow::{Context as _, bail};
+use credentials::Credentials;
 use milvus::proto::common::{
     CompactionState, ConsistencyLevel, DslType, ErrorCode, KeyValuePair, PlaceholderGroup, PlaceholderType,
     PlaceholderValue, Status,
@@ -22,6 +27,7 @@ use milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use milvus::proto::schema::{field_data, scalar_field};
 use prost::Message as _;
 use std::time::Duration;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 /// Longest time that one call may take.
@@ -36,7 +42,7 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// A connection to a Milvus, bound to one of its databases.
 #[derive(Clone)]
 pub struct MilvusClient {
-    service: MilvusServiceClient<Channel>,
+    service: MilvusServiceClient<InterceptedService<Channel, Credentials>>,
     database: String,
 }
 
@@ -56,17 +62,29 @@ pub struct SearchSpec<'a> {
 }
 
 impl MilvusClient {
-    /// Connects to `http://host:port`, in database `default`.
+    /// Connects to `http://host:port`, in database `default`, as nobody in particular.
     ///
     /// # Errors
     /// The server cannot be reached.
     pub async fn connect(uri: &str) -> anyhow::Result<Self> {
+        Self::open(uri, Credentials::none()).await
+    }
+
+    /// The same with a token, `user:password`. The server looks at it when it is called.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn connect_with_token(uri: &str, token: &str) -> anyhow::Result<Self> {
+        Self::open(uri, Credentials::of_token(token)?).await
+    }
+
+    async fn open(uri: &str, credentials: Credentials) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(uri.to_owned())?
             .connect_timeout(Duration::from_secs(10))
             .timeout(CALL_TIMEOUT);
         let channel =
             endpoint.connect().await.with_context(|| format!("cannot connect to Milvus at {uri}"))?;
-        let service = MilvusServiceClient::new(channel)
+        let service = MilvusServiceClient::with_interceptor(channel, credentials)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Self { service, database: String::from("default") })
@@ -224,32 +242,6 @@ impl MilvusClient {
         };
         let status = self.service.clone().create_index(request).await?.into_inner();
         check(Some(&status), &format!("create index on {collection}.{field}"))
-    }
-
-    /// Loads a collection into memory and waits until it can be searched.
-    ///
-    /// # Errors
-    /// The server refuses, or it is not loaded in time.
-    pub async fn load(&self, collection: &str) -> anyhow::Result<()> {
-        let request = api::LoadCollectionRequest {
-            db_name: self.database.clone(),
-            collection_name: collection.to_owned(),
-            replica_number: 1,
-            ..Default::default()
-        };
-        let status = self.service.clone().load_collection(request).await?.into_inner();
-        check(Some(&status), &format!("load {collection}"))?;
-        wait_until(&format!("{collection} is loaded"), || async {
-            let request = api::GetLoadingProgressRequest {
-                db_name: self.database.clone(),
-                collection_name: collection.to_owned(),
-                ..Default::default()
-            };
-            let answer = self.service.clone().get_loading_progress(request).await?.into_inner();
-            check(answer.status.as_ref(), "get loading progress")?;
-            Ok(answer.progress == 100)
-        })
-        .await
     }
 
     /// Inserts rows given as columns into a partition (empty: the default one, or what the partition key says).

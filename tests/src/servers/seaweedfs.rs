@@ -230,7 +230,9 @@ fn spawn(tools: &Tools, dir: &Path, ports: &Ports, tls: Option<&TlsFiles>) -> Re
         .arg("-master.telemetry=false")
         // With the defaults a restart waits a quarter of a minute for an election among one.
         .args(["-master.electionTimeout=1s", "-master.heartbeatInterval=100ms"])
-        .args(["-master.volumeSizeLimitMB=512", "-volume.max=0", "-volume.preStopSeconds=0"])
+        // Every bucket takes several volumes at once, which are empty at first. If their number followed from the free
+        // space, a bucket more would be refused long before the disk is full.
+        .args(["-master.volumeSizeLimitMB=512", "-volume.max=1000", "-volume.preStopSeconds=0"])
         // It stops writing when less than a hundredth of the disk is free, which on a large disk is plenty.
         .arg("-volume.minFreeSpace=64MiB")
         .arg("-s3.allowDeleteBucketNotEmpty=false")

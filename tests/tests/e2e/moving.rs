@@ -1,15 +1,12 @@
 //! A cluster that does not stand still: rows come, change and go, segments are merged, collections appear, are
 //! renamed and disappear, while backup after backup of all of it is made.
 
-use crate::support::{Installation, local_storage, number, plain_collection, plain_rows, text};
+use crate::support::{Installation, Worker, local_storage, number, plain_collection, plain_rows, text};
 use anyhow::{Context as _, Result, ensure};
 use milvault_tests::demo::byte_check;
 use milvault_tests::milvus_client::MilvusClient;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 const DATABASE: &str = "moving";
 const DIMENSION: usize = 32;
@@ -101,51 +98,6 @@ async fn collections(installation: &Installation, backup: &Value, database: &str
     let databases = answer["backup"]["databases"]["nodes"].as_array().context("databases")?;
     let found = databases.iter().find(|shown| shown["name"] == database).context("its database")?;
     Ok(found["collections"]["nodes"].as_array().context("collections")?.clone())
-}
-
-/// Something that is done to the cluster again and again.
-struct Worker {
-    task: JoinHandle<Result<()>>,
-    cancellation: CancellationToken,
-    steps: watch::Receiver<u64>,
-}
-
-impl Worker {
-    fn start<Step, Done>(database: &MilvusClient, step: Step) -> Self
-    where
-        Step: Fn(MilvusClient, u64) -> Done + Send + 'static,
-        Done: Future<Output = Result<()>> + Send,
-    {
-        let (cancellation, database) = (CancellationToken::new(), database.clone());
-        let stopped = cancellation.clone();
-        let (count, steps) = watch::channel(0);
-        let task = tokio::spawn(async move {
-            for number in 0.. {
-                if stopped.is_cancelled() {
-                    break;
-                }
-                step(database.clone(), number).await?;
-                count.send_replace(number + 1);
-            }
-            Ok(())
-        });
-        Self { task, cancellation, steps }
-    }
-
-    /// Waits until it has done so many more steps.
-    async fn does(&mut self, more: u64) -> Result<()> {
-        let goal = *self.steps.borrow() + more;
-        if self.steps.wait_for(|done| *done >= goal).await.is_err() {
-            // Nobody has stopped it, so it failed.
-            (&mut self.task).await??;
-        }
-        Ok(())
-    }
-
-    async fn stop(self) -> Result<()> {
-        self.cancellation.cancel();
-        self.task.await?
-    }
 }
 
 /// Inserts rows, replaces some of those before, deletes some of those before them.

@@ -5,11 +5,16 @@ mod attach;
 mod conflicts;
 mod crash;
 mod moving;
+mod names;
+mod outage;
+mod rights;
 mod rows;
 mod stores;
 
-use anyhow::Result;
+use crate::support::text;
+use anyhow::{Context as _, Result, ensure};
 use milvault_tests::milvus_client::{MilvusClient, RowDifferences, Rows};
+use milvault_tests::servers::Milvus;
 use serde_json::Value;
 
 /// Fails with the differing keys when a loaded collection has other rows than these.
@@ -33,5 +38,13 @@ async fn check_clean(database: &MilvusClient) -> Result<()> {
     let names = database.collection_names().await?;
     let left: Vec<&String> = names.iter().filter(|name| name.contains("milvault_")).collect();
     assert_eq!(left, Vec::<&String>::new(), "in database {}", database.database());
+    Ok(())
+}
+
+/// No staged file of a restore is left in the storage of a Milvus that keeps its files on this machine.
+fn check_no_staging(server: &Milvus, job: &Value) -> Result<()> {
+    let storage = server.storage_dir().context("a local Milvus has a directory")?;
+    let staging = storage.join("milvault_restore").join(text(&job["id"]));
+    ensure!(!staging.exists(), "{} is left", staging.display());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The server is killed in the middle of restores, and they are cancelled: nothing is half there.
 
-use super::{check_clean, check_rows};
+use super::{check_clean, check_no_staging, check_rows};
 use crate::support::{
     Installation, PATIENCE, index_and_load, is_final, number, plain_collection, run_directory, text,
 };
@@ -120,12 +120,5 @@ async fn check_all(database: &MilvusClient, expected: &BTreeMap<&str, Rows>) -> 
     for name in COLLECTIONS {
         check_rows(database, name, &expected[name]).await?;
     }
-    Ok(())
-}
-
-fn check_no_staging(server: &Milvus, job: &Value) -> Result<()> {
-    let storage = server.storage_dir().context("a local Milvus has a directory")?;
-    let staging = storage.join("milvault_restore").join(text(&job["id"]));
-    ensure!(!staging.exists(), "{} is left", staging.display());
     Ok(())
 }

@@ -9,6 +9,7 @@ mod installation;
 mod milvus_backup;
 mod mount;
 mod servers;
+mod worker;
 
 pub(crate) use api::{Api, PATIENCE, Started, is_final, number, text};
 pub(crate) use browser::Browser;
@@ -19,3 +20,4 @@ pub(crate) use installation::{Installation, local_storage, turn};
 pub(crate) use milvus_backup::{Writer, write_milvus_backup};
 pub(crate) use mount::SmallDisk;
 pub(crate) use servers::{LAKE, local_milvus, run_directory, s3_argument, s3_milvus, s3_secret, s3_storage};
+pub(crate) use worker::Worker;
