@@ -14,7 +14,8 @@ use milvault_domain::object::StoredObject;
 use milvault_domain::ports::{ImportRequest, ImportState, PortError, PortErrorKind, PortResult};
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::restore::staging_directory;
-use tokio::time::interval;
+use std::time::Duration;
+use tokio::time::{Instant, interval};
 
 /// Groups that are staged or imported at once, of all collections together: what a server that works on a few imports
 /// at a time keeps busy with, and the limit of the space that staged files take.
@@ -26,6 +27,12 @@ pub(super) enum DeletesAlone {
     None,
     Imported,
 }
+
+/// A look at an import that takes longer than this has outlived a time in which the target was away.
+const AWAY_TIME_MIN: Duration = Duration::from_secs(15);
+/// How long imports may stand still after such a time. Milvus 2.3.5 never ends an import that it was handing to a data
+/// node when it went down; beginning the collection anew is the way out.
+const STILL_AFTER_AWAY_MAX: Duration = Duration::from_mins(1);
 
 /// Brings the rows of all chosen partitions into the working collection. It must not be loaded meanwhile: Milvus refuses
 /// imports of deletes into a loaded one.
@@ -173,10 +180,15 @@ async fn wait_for(
         format!("import {import_id} into {} of {name}", shown_partition(group))
     };
     let mut polls = Polls::new(settings);
-    let mut last = None;
+    let (mut last, mut was_away) = (None, false);
     loop {
+        let asked_at = Instant::now();
         let look = || job.target.milvus.import_progress(import_id);
         let progress = job.target.repeat("look at an import", look).await.map_err(|e| e.context(what()))?;
+        if asked_at.elapsed() >= AWAY_TIME_MIN {
+            was_away = true;
+            job.stall.moved();
+        }
         match &progress.state {
             ImportState::Completed => return Ok(()),
             ImportState::Failed(reason) => {
@@ -193,6 +205,10 @@ async fn wait_for(
             != Some((progress.percent, progress.row_count))
         {
             job.stall.moved();
+        }
+        if was_away && job.stall.still_for() >= STILL_AFTER_AWAY_MAX {
+            let message = format!("{} stands still since the target's Milvus was away", what());
+            return Err(PortError::new(PortErrorKind::Unavailable, message));
         }
         if job.stall.still_for() >= settings.import_stall_max {
             let message = format!(
