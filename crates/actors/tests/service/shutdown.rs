@@ -1,7 +1,7 @@
 //! Orderly ends of the service.
 
 use crate::support::fakes::gates::Act;
-use crate::support::{World, bounded, request};
+use crate::support::{Server, World, bounded, request};
 use milvault_actors::{BackupRequest, Lifecycle, ServiceError, StartError};
 use milvault_domain::backup::CreationMethod;
 use milvault_domain::job::{JobPhase, JobState};
@@ -112,6 +112,16 @@ async fn a_job_parked_many_times_is_not_given_up() {
     .await;
 }
 
+/// Stops the server in order and starts it again, so many times, each time in the middle of the cut.
+async fn restarted(world: &World, mut server: Server, times: usize) -> Server {
+    for restart in 1..=times {
+        world.gates.reached("cut", restart).await;
+        server.shutdown().await;
+        server = world.start().await;
+    }
+    server
+}
+
 #[tokio::test]
 async fn only_crashes_use_up_attempts() {
     bounded(async {
@@ -122,11 +132,7 @@ async fn only_crashes_use_up_attempts() {
         let cluster = server.register().await;
         world.gates.always("cut", Act::Hang);
         let job_id = server.back_up(cluster.id).await.job.id;
-        for restart in 1..=4 {
-            world.gates.reached("cut", restart).await;
-            server.shutdown().await;
-            server = world.start().await;
-        }
+        server = restarted(&world, server, 4).await;
         for crash in 1..=2 {
             world.gates.reached("cut", 4 + crash).await;
             let job = world.job(job_id);
@@ -153,11 +159,7 @@ async fn an_outage_after_many_orderly_restarts_does_not_cost_the_backup() {
         let cluster = server.register().await;
         world.gates.always("cut", Act::Hang);
         let job_id = server.back_up(cluster.id).await.job.id;
-        for restart in 1..=3 {
-            world.gates.reached("cut", restart).await;
-            server.shutdown().await;
-            server = world.start().await;
-        }
+        server = restarted(&world, server, 3).await;
         world.gates.reached("cut", 4).await;
         server.shutdown().await;
         world.gates.clear("cut");

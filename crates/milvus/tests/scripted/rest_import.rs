@@ -1,6 +1,6 @@
 //! Imports into 2.4 and later: over REST where there is REST, over gRPC where there is none, and never twice.
 
-use crate::connect::certificates;
+use crate::connect::{Certificates, certificates};
 use crate::rest::{Reply, RestMilvus};
 use crate::service::{connect_target, connect_target_at, endpoint};
 use milvault_domain::backup::CollectionName;
@@ -9,6 +9,7 @@ use milvault_domain::error::PortErrorKind;
 use milvault_domain::ports::{ImportRequest, MilvusTarget};
 use milvault_domain::secret::{Secret, SecretValue};
 use serde_json::json;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 const LIST: &str = "/v2/vectordb/jobs/import/list";
@@ -172,17 +173,22 @@ async fn an_import_that_is_not_found_is_not_asked_for_again() {
     assert_eq!((creates(&milvus), milvus.milvus.state().imports.len()), (2, 1));
 }
 
-#[tokio::test]
-async fn rest_uses_the_authority_and_the_name_of_the_endpoint() {
-    let milvus = RestMilvus::with_collections(&["a"]);
-    let certificates = certificates();
-    let address = milvus.serve_tls(&certificates).await;
+/// A connection over TLS.
+async fn secure(certificates: &Certificates, address: SocketAddr) -> Arc<dyn MilvusTarget> {
     let secure = MilvusEndpoint {
         ca_pem: Some(certificates.authority.clone()),
         server_name: Some(String::from("milvus.internal")),
         ..endpoint(&format!("https://{address}"))
     };
-    let target = connect_target_at(&secure).await;
+    connect_target_at(&secure).await
+}
+
+#[tokio::test]
+async fn rest_uses_the_authority_and_the_name_of_the_endpoint() {
+    let milvus = RestMilvus::with_collections(&["a"]);
+    let certificates = certificates();
+    let address = milvus.serve_tls(&certificates).await;
+    let target = secure(&certificates, address).await;
     assert_eq!(target.import(&import("a", "x")).await.unwrap(), [1]);
     let rest = milvus.rest();
     assert_eq!(rest.paths(), [LIST, CREATE]);
@@ -194,11 +200,6 @@ async fn a_milvus_that_speaks_tls_itself_has_no_rest() {
     let milvus = RestMilvus::with_collections(&["a"]);
     let certificates = certificates();
     let address = milvus.milvus.serve(Some(certificates.identity())).await;
-    let secure = MilvusEndpoint {
-        ca_pem: Some(certificates.authority.clone()),
-        server_name: Some(String::from("milvus.internal")),
-        ..endpoint(&format!("https://{address}"))
-    };
-    let target = connect_target_at(&secure).await;
+    let target = secure(&certificates, address).await;
     assert_eq!(target.import(&import("a", "x")).await.unwrap(), [1]);
 }
