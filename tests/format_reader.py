@@ -147,6 +147,14 @@ def id_of(cluster, o):
     return blake3(data, derive_key_context="milvault 2026 object id v1").hexdigest()[:32]
 
 
+def pack_ids(object_ids):
+    """The ids that a pack of these objects may have: after the first, each follows from the damaged pack before it."""
+    pack = b""
+    for _ in range(1000):
+        pack = blake3(object_ids + pack, derive_key_context="milvault 2026 pack id v1").digest()[:16]
+        yield pack.hex()
+
+
 class Repository:
     def __init__(self, root):
         self.root = pathlib.Path(root)
@@ -195,8 +203,7 @@ class Repository:
             at += entry["length"]
         need(at == start and len(entries) == little(trailer[44:48]), f"pack {pack}: the index does not fit the file")
         ids = bytes.fromhex("".join(entry["object_id"] for entry in entries))
-        derived = blake3(ids, derive_key_context="milvault 2026 pack id v1").hexdigest()
-        need(derived[:32] == pack, f"pack {pack}: its objects give another id")
+        need(pack in pack_ids(ids), f"pack {pack}: its objects give another id")
         return data, {entry["object_id"]: entry for entry in entries}
 
     def contents(self, backup):

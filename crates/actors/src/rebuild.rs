@@ -414,7 +414,7 @@ impl<'a> Writer<'a> {
             }
         }
         for batch in buried.chunks(ENDED_AT_ONCE) {
-            self.deps.catalog.expire_chosen(batch, self.deps.clock.now()).await?;
+            self.deps.catalog.take_deletions(batch, self.deps.clock.now()).await?;
         }
         Ok(missing)
     }

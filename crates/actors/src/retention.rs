@@ -121,22 +121,47 @@ async fn expire_by_age(core: &Core) -> PortResult<u64> {
 
 /// Decides about the backups of clusters that have schedules, whose keep rules may keep more than age does.
 async fn expire_by_rules(core: &Core) -> PortResult<u64> {
-    let catalog = &core.deps.catalog;
     let mut expired_count = 0;
-    for cluster_id in catalog.overdue_clusters(core.deps.clock.now()).await? {
+    let mut first_failure = None;
+    for cluster_id in core.deps.catalog.overdue_clusters(core.deps.clock.now()).await? {
+        // What is wrong with one cluster keeps the backups of no other.
+        match expire_of(core, cluster_id).await {
+            Ok(count) => expired_count += count,
+            Err(error) => {
+                tracing::warn!(%cluster_id, %error, "the backups of a cluster cannot be expired");
+                first_failure.get_or_insert(error);
+            }
+        }
+    }
+    first_failure.map_or(Ok(expired_count), Err)
+}
+
+/// Decides anew before each batch, and writes tombstones when all are marked: what people change meanwhile, of the
+/// policy or of a backup, counts for all that is not marked yet.
+async fn expire_of(core: &Core, cluster_id: ClusterId) -> PortResult<u64> {
+    let catalog = &core.deps.catalog;
+    let mut all_expired = Vec::new();
+    for _ in 0..BATCHES_MAX {
         let policy = policy(core, cluster_id).await?;
         let now = core.deps.clock.now();
         let retained = catalog.retained(cluster_id, now).await?;
+        let ends: HashMap<BackupId, _> =
+            retained.backups.iter().map(|backup| (backup.id, backup.expires_at)).collect();
         let verdicts = retention_decision(&retained.backups, &policy, &longest(retained.holds), now);
-        let over: Vec<BackupId> =
+        let mut over: Vec<BackupId> =
             verdicts.iter().filter(|verdict| verdict.expires()).map(|verdict| verdict.backup_id).collect();
-        for batch in over.chunks(BATCH_MAX as usize) {
-            let expired = catalog.expire_chosen(batch, now).await?;
-            bury(core, &expired).await;
-            expired_count += expired.len() as u64;
+        // In the order in which those are locked whose age alone decides.
+        over.sort_unstable_by_key(|id| (ends.get(id).copied().flatten(), *id));
+        over.truncate(BATCH_MAX as usize);
+        let expired = if over.is_empty() { Vec::new() } else { catalog.expire_chosen(&over, now).await? };
+        let is_last = expired.len() < BATCH_MAX as usize;
+        all_expired.extend(expired);
+        if is_last {
+            break;
         }
     }
-    Ok(expired_count)
+    bury(core, &all_expired).await;
+    Ok(all_expired.len() as u64)
 }
 
 /// What a cluster's policy keeps beyond age.

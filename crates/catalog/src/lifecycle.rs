@@ -92,6 +92,18 @@ impl LifecycleCatalog for SqlCatalog {
         Ok(expired)
     }
 
+    async fn take_deletions(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()> {
+        let mut transaction = self.begin().await?;
+        let mut deleted = Vec::new();
+        for backup_id in backup_ids {
+            if transaction.execute(ending::take_deletion(*backup_id, now)).await? == 1 {
+                deleted.push(*backup_id);
+            }
+        }
+        audit::append_expiries(&mut *transaction, self.database.dialect(), &deleted, now).await?;
+        transaction.commit().await
+    }
+
     async fn retained(&self, cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<Retained> {
         let mut backups = self.database.read(select_retained(cluster_id)).await?;
         let mut binding = self.database.read(select_binding_in(cluster_id, now)).await?;

@@ -304,6 +304,8 @@ async fn what_retention_and_sweeps_ask_is_answered_from_an_index() {
         let plan = plan(&database, statement).await;
         assert!(!plan.contains("SCAN "), "{what}: {plan}");
     }
+    let plan_of_retained = plan(&database, lifecycle::select_retained(CLUSTER)).await;
+    assert!(plan_of_retained.contains("COVERING INDEX backups_retained"), "{plan_of_retained}");
     // These look at every cluster once, and at its backups and jobs by an index.
     for statement in [lifecycle::select_overdue_clusters(NOW), lifecycle::select_due_sweeps(NOW, NOW, NOW)] {
         let plan = plan(&database, statement).await;

@@ -63,6 +63,17 @@ pub enum MilvusAuth {
     },
 }
 
+impl MilvusAuth {
+    /// What proves who is asking.
+    #[must_use]
+    pub const fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::None => None,
+            Self::Token(secret) | Self::Password { password: secret, .. } => Some(secret),
+        }
+    }
+}
+
 impl Cluster {
     /// Largest compute-unit figure that is accepted; the range of Zilliz Cloud's `cuSize`.
     pub const CU_SIZE_MAX: u32 = 1024;

@@ -111,10 +111,10 @@ pub fn cautious_policy() -> SchedulePolicy {
     }
 }
 
-/// Who holds the backups whose time would be over soon after a catalog was rebuilt.
+/// Who holds the backups whose time would be over soon after a catalog was rebuilt or a repository attached.
 pub const REBUILD: &str = "catalog rebuild";
 
-/// The hold that a rebuilt catalog needs on a backup: policies and late changes of a lost catalog may have kept a
+/// The hold that a catalog needs on a backup that it found in a repository: policies and late changes of a lost catalog may have kept a
 /// backup beyond what its files say, so nothing ends before the time of grace is over. `None` when it stays so long
 /// anyway.
 #[must_use]
@@ -133,7 +133,7 @@ pub fn grace_hold(
     if !ends_soon || holds.iter().any(stays) {
         return None;
     }
-    let reason = "the catalog was rebuilt; time to look at schedules and holds before it expires";
+    let reason = "it was found in its repository; time to look at schedules and holds before it expires";
     Some(rebuild_hold(backup, reason, Some(until), id, now))
 }
 

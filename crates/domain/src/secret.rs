@@ -20,6 +20,12 @@ impl Secret {
     /// Environment variables outside this prefix are never read on behalf of an API caller: otherwise a caller could
     /// have any variable of the server sent to an endpoint of his own.
     pub const ENVIRONMENT_PREFIX: &'static str = "MILVAULT_SECRET_";
+
+    /// Whether the value is looked up at the server, instead of having been given by the caller.
+    #[must_use]
+    pub const fn is_reference(&self) -> bool {
+        matches!(self, Self::Environment(_) | Self::File(_))
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -18,6 +18,29 @@ pub enum StorageConfig {
     Azure(AzureStorage),
 }
 
+impl StorageConfig {
+    /// What of the server's own is used to reach it: its disks, its identity or its secrets. `None` when the caller
+    /// gave all that is needed.
+    #[must_use]
+    pub fn of_the_server(&self) -> Option<&'static str> {
+        const IDENTITY: &str = "the server's own identity at a provider";
+        const SECRETS: &str = "secrets of the server's environment or files";
+        let by_secret = |secret: &Secret| secret.is_reference().then_some(SECRETS);
+        match self {
+            Self::Local(_) => Some("directories of the server"),
+            Self::S3(S3Storage { credentials: S3Credentials::DefaultChain, .. }) => Some(IDENTITY),
+            Self::S3(S3Storage {
+                credentials: S3Credentials::Static { secret_access_key, session_token, .. },
+                ..
+            }) => by_secret(secret_access_key).or_else(|| session_token.as_ref().and_then(by_secret)),
+            Self::Gcs(GcsStorage { service_account_key: secret, .. })
+            | Self::Azure(AzureStorage { access_key: secret, .. }) => {
+                secret.as_ref().map_or(Some(IDENTITY), by_secret)
+            }
+        }
+    }
+}
+
 /// How binlogs are laid out below a source's root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

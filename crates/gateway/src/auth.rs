@@ -175,7 +175,9 @@ pub(crate) async fn authenticate(
     let refused = |message| GatewayError::Unauthenticated { message };
     let (proof, not_valid) = match (presented, rules) {
         (Presented::Key(text), _) => {
-            let not_valid = refused("the API key is not valid");
+            let not_valid = refused(
+                "the API key is not valid: it is unknown, has expired or was revoked; an owner makes keys with `createApiKey`",
+            );
             if !has_form(text, API_KEY_PREFIX) {
                 return Err(not_valid);
             }

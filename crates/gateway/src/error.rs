@@ -20,7 +20,7 @@ pub(crate) enum GatewayError {
     #[error("{message}")]
     Forbidden { message: String },
     /// It does not exist, or the caller may not know that it does.
-    #[error("there is no {kind} `{id}`")]
+    #[error("there is no {kind} `{id}` among those that you may see")]
     NotFound { kind: &'static str, id: String },
     /// The same, of something that has no id of its own.
     #[error("{message}")]

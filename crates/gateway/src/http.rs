@@ -70,6 +70,7 @@ pub(crate) fn router(state: GatewayState) -> Router {
     let backend = Backend {
         catalog: Arc::clone(&state.catalog),
         service: state.service.clone(),
+        project_owners_use_server: state.project_owners_use_server,
         session_rules: state.sign_in.as_ref().map(|sign_in| Arc::clone(&sign_in.rules)),
     };
     let trail = AuditTrail::new(Arc::clone(&state.catalog), Arc::clone(&state.clock), state.organization_id);

@@ -23,6 +23,9 @@ pub struct GatewayState {
     pub limits: GatewayLimits,
     /// Renders all metrics of the process as Prometheus text.
     pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether owners of projects may register places by the server's own directories, identity or secrets, which all
+    /// projects share. Owners of the organization always may.
+    pub project_owners_use_server: bool,
     /// Whether `GET /graphql` shows the `GraphiQL` page. Its files come from a public network (unpkg.com): in a browser
     /// that cannot reach it the page says so, while the API works all the same.
     pub graphiql: bool,

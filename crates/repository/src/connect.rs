@@ -11,6 +11,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +125,11 @@ fn connect_gcs(config: &GcsStorage, secrets: &dyn SecretSource) -> PortResult<Ar
     check_name("bucket", &config.bucket)?;
     let mut builder = match &config.service_account_key {
         None => GoogleCloudStorageBuilder::from_env(),
-        Some(key) => GoogleCloudStorageBuilder::new().with_service_account_key(reveal(key, secrets)?),
+        Some(key) => {
+            let key = reveal(key, secrets)?;
+            check_service_account_key(&key)?;
+            GoogleCloudStorageBuilder::new().with_service_account_key(key)
+        }
     };
     builder = builder
         .with_bucket_name(&config.bucket)
@@ -134,8 +139,35 @@ fn connect_gcs(config: &GcsStorage, secrets: &dyn SecretSource) -> PortResult<Ar
     Ok(Arc::new(store))
 }
 
+/// Checks the form of a key here, because what a parser says of one that is none quotes it.
+fn check_service_account_key(key: &str) -> PortResult<()> {
+    const NEEDED: [&str; 3] = ["private_key", "private_key_id", "client_email"];
+    /// Fields by which the client would leave Google's address, or send nothing to prove who it is.
+    const REFUSED: [&str; 2] = ["gcs_base_url", "disable_oauth"];
+    let Ok(Value::Object(fields)) = serde_json::from_str(key) else {
+        return Err(invalid(String::from(
+            "the service account key is not a JSON object; give the whole key file",
+        )));
+    };
+    if let Some(field) = NEEDED.into_iter().find(|field| !fields.get(*field).is_some_and(Value::is_string)) {
+        return Err(invalid(format!(
+            "the service account key has no text `{field}`; give the whole key file"
+        )));
+    }
+    match REFUSED.into_iter().find(|field| fields.contains_key(*field)) {
+        Some(field) => Err(invalid(format!("the service account key must not have the field `{field}`"))),
+        None => Ok(()),
+    }
+}
+
 fn connect_azure(config: &AzureStorage, secrets: &dyn SecretSource) -> PortResult<Arc<dyn ObjectStore>> {
     check_name("container", &config.container)?;
+    // The identity of the machine is proved by a token that whoever answers at the address could use elsewhere.
+    if config.access_key.is_none() && config.endpoint.is_some() {
+        let rule =
+            "an endpoint needs an access key: the identity of the server goes to Azure's own address only";
+        return Err(invalid(String::from(rule)));
+    }
     let mut builder = match &config.access_key {
         None => MicrosoftAzureBuilder::from_env(),
         Some(key) => MicrosoftAzureBuilder::new().with_access_key(reveal(key, secrets)?),
@@ -289,6 +321,44 @@ mod tests {
         assert_eq!(refusal(&StorageConfig::S3(config)), PortErrorKind::InvalidInput);
         let config = S3Storage { ca_pem: Some(String::from("not a certificate")), ..s3() };
         assert_eq!(refusal(&StorageConfig::S3(config)), PortErrorKind::InvalidInput);
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::Value(SecretValue::new(text.to_owned()))
+    }
+
+    #[test]
+    fn the_identity_of_the_server_does_not_go_to_another_address() {
+        let azure = |access_key| {
+            StorageConfig::Azure(AzureStorage {
+                account: String::from("account"),
+                container: String::from("container"),
+                prefix: String::new(),
+                endpoint: Some(String::from("https://elsewhere.example")),
+                access_key,
+            })
+        };
+        assert_eq!(refusal(&azure(None)), PortErrorKind::InvalidInput);
+        connect(&azure(Some(secret("a2V5"))), &Plain).unwrap();
+    }
+
+    #[test]
+    fn a_service_account_key_that_is_none_is_refused_without_being_quoted() {
+        let refused = |key: &str| {
+            let config = GcsStorage {
+                bucket: String::from("bucket"),
+                prefix: String::new(),
+                service_account_key: Some(secret(key)),
+            };
+            let error = connect(&StorageConfig::Gcs(config), &Plain).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), PortErrorKind::InvalidInput, "{key}");
+            format!("{error} {error:?}")
+        };
+        for key in ["4711", "\"4711\"", "{\"private_key\": 4711}", "[4711]"] {
+            assert!(!refused(key).contains("4711"), "{key}");
+        }
+        let elsewhere = "{\"private_key\": \"\", \"private_key_id\": \"\", \"client_email\": \"\", \"gcs_base_url\": \"http://10.0.0.1\"}";
+        assert!(refused(elsewhere).contains("gcs_base_url"));
     }
 
     #[test]

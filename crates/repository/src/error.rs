@@ -116,9 +116,11 @@ fn store_error(
     PortError::with_source(kind, format!("cannot {action} `{path}`: {reason}"), error)
 }
 
+/// What the library puts before the status and, after another colon, the body of an answer.
+const STATUS: &str = "Server returned non-2xx status code: ";
+
 /// What a store says in its answer, where the library knows no error of its own for it.
 fn kind_of_text(text: &str) -> PortErrorKind {
-    const STATUS: &str = "Server returned non-2xx status code: ";
     let status = text.split_once(STATUS).and_then(|(_, rest)| rest.get(..3)?.parse().ok());
     kind_of_answer(status, element(text, "Code").unwrap_or_default())
 }
@@ -153,14 +155,21 @@ fn deepest_text(error: &dyn std::error::Error) -> String {
     if inner.len() < outer.len() && !outer.contains("<Code>") { inner } else { outer }
 }
 
-/// `<Code>: <Message>` of a store's XML answer, or the text itself, cut to a readable length.
+/// `<Code>: <Message>` of a store's XML answer, or the text itself, cut to a readable length. An answer that is none of
+/// a store's is told by its status alone: callers choose the address, and its content is not theirs to read.
 pub(crate) fn code_of(text: &str) -> String {
     const CHARS_MAX: usize = 300;
     match (element(text, "Code"), element(text, "Message")) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        _ => text.chars().take(CHARS_MAX).collect(),
+        _ => without_body(text).chars().take(CHARS_MAX).collect(),
     }
+}
+
+fn without_body(text: &str) -> &str {
+    let after_status = text.find(STATUS).map(|start| start + STATUS.len());
+    let length = after_status.and_then(|start| Some(start + text[start..].find(':')?));
+    length.map_or(text, |length| &text[..length])
 }
 
 /// What an element of an XML answer holds.
@@ -211,6 +220,18 @@ mod tests {
         assert_eq!(code_of(text), "AccessDenied: Access Denied.");
         assert_eq!(kind_of_text(text), PortErrorKind::PermissionDenied);
         assert_eq!(kind_of_text("connection refused"), PortErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn what_is_no_stores_answer_is_not_repeated() {
+        let text = format!(
+            "Error performing GET http://inside/ in 1s - {STATUS}404 Not Found: <html>internal: 10.0.0.1"
+        );
+        assert_eq!(
+            code_of(&text),
+            format!("Error performing GET http://inside/ in 1s - {STATUS}404 Not Found")
+        );
+        assert_eq!(code_of("connection refused"), "connection refused");
     }
 
     #[test]

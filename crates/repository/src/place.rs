@@ -61,7 +61,8 @@ pub(crate) enum Overwrite {
     /// An existing file stays. A store that ignores conditions may break this when two writers meet at one moment;
     /// names are chosen so that they would write the same bytes.
     Never,
-    /// The new file takes its place: working notes, and packs whose bytes are known to be damaged.
+    /// The new file takes its place: working notes, what counts for nothing before there is a manifest, and packs whose
+    /// bytes are known to be damaged.
     Replace,
 }
 

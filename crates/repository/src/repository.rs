@@ -129,6 +129,10 @@ impl BackupRepository for FileRepository {
         backups::unfinished::load(self.place.as_ref(), backup_id).await
     }
 
+    async fn remove_unfinished(&self, backup_id: BackupId) -> PortResult<()> {
+        backups::unfinished::remove(self.place.as_ref(), backup_id).await
+    }
+
     async fn load_index(
         &self,
         cluster_id: ClusterId,

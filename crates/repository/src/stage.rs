@@ -60,7 +60,7 @@ pub(crate) struct RepositoryStager {
     in_store: Option<InStoreCopies>,
     /// The store has refused to copy: it is not asked again for every object.
     refused: AtomicBool,
-    limit: Option<ByteLimit>,
+    limit: Option<Arc<ByteLimit>>,
 }
 
 impl RepositoryStager {
@@ -69,9 +69,8 @@ impl RepositoryStager {
         place: Arc<dyn Place>,
         target: Arc<dyn StagingTarget>,
         in_store: Option<InStoreCopies>,
-        max_bytes_per_second: Option<u64>,
+        limit: Option<Arc<ByteLimit>>,
     ) -> Self {
-        let limit = max_bytes_per_second.map(ByteLimit::new);
         Self { place, target, in_store, refused: AtomicBool::new(false), limit }
     }
 

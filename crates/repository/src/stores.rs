@@ -52,6 +52,7 @@ impl RepositoryStores {
         source: &StorageConfig,
         layout: KeyLayout,
         repository: &FileRepository,
+        limit: Option<Arc<ByteLimit>>,
     ) -> PortResult<Option<ServerSide>> {
         let (StorageConfig::S3(source), Connection::Object(connection)) = (source, &repository.connection)
         else {
@@ -83,7 +84,7 @@ impl RepositoryStores {
         }
         let place = object_place(connection, repository.capabilities);
         let multipart_copy = repository.capabilities.multipart_copy;
-        let requests = CopyRequests::new(destination, &source.bucket, multipart_copy)?;
+        let requests = CopyRequests::new(destination, &source.bucket, multipart_copy)?.limited_to(limit);
         Ok(Some(ServerSide::new(requests, place, reading)))
     }
 
@@ -92,20 +93,26 @@ impl RepositoryStores {
         &self,
         repository: &FileRepository,
         target: &ObjectConnection,
+        limit: Option<Arc<ByteLimit>>,
     ) -> PortResult<Option<InStoreCopies>> {
         let who = "the cluster's storage credentials";
         let found = self.copies_from(repository, target, repository.capabilities, who).await?;
         let target = object_place(target, StoreCapabilities::default());
-        Ok(found.map(|(requests, place)| InStoreCopies::new(requests, place, target)))
+        Ok(found.map(|(requests, place)| InStoreCopies::new(requests.limited_to(limit), place, target)))
     }
 
     /// The way inside the store from one repository to another, where both share one that can do it.
-    async fn between(&self, from: &FileRepository, to: &FileRepository) -> PortResult<Option<InStore>> {
+    async fn between(
+        &self,
+        from: &FileRepository,
+        to: &FileRepository,
+        limit: Option<Arc<ByteLimit>>,
+    ) -> PortResult<Option<InStore>> {
         let Connection::Object(target) = &to.connection else { return Ok(None) };
         let who = "the credentials of the repository that is copied to";
         let found = self.copies_from(from, target, to.capabilities, who).await?;
         let to = object_place(target, to.capabilities);
-        Ok(found.map(|(requests, from)| InStore { requests, from, to }))
+        Ok(found.map(|(requests, from)| InStore { requests: requests.limited_to(limit), from, to }))
     }
 
     /// Requests that copy out of a repository into a place of the same store, and the repository as they name it.
@@ -143,6 +150,11 @@ impl RepositoryStores {
         let requests = CopyRequests::new(to, &config.bucket, capabilities.multipart_copy)?;
         Ok(Some((requests, place)))
     }
+}
+
+/// One for all copies, whether the store makes them or this server.
+fn byte_limit(bytes_per_second: Option<u64>) -> Option<Arc<ByteLimit>> {
+    bytes_per_second.map(|limit| Arc::new(ByteLimit::new(limit)))
 }
 
 /// A repository that these stores opened.
@@ -310,17 +322,18 @@ impl Stores for RepositoryStores {
         max_bytes_per_second: Option<u64>,
     ) -> PortResult<Arc<dyn Stager>> {
         let repository = ours(&repository)?;
+        let limit = byte_limit(max_bytes_per_second);
         let (target, in_store): (Arc<dyn StagingTarget>, _) = match self.connect(target)? {
             Connection::Local(root) => (Arc::new(LocalTarget::new(&root)), None),
             Connection::Object(connection) => {
                 let place = object_place(&connection, StoreCapabilities::default());
-                let in_store = self.in_store(repository, &connection).await?;
+                let in_store = self.in_store(repository, &connection, limit.clone()).await?;
                 let store = Arc::clone(&connection.store);
                 (Arc::new(ObjectTarget::new(place, store, &connection.prefix)), in_store)
             }
         };
         let place = Arc::clone(&repository.place);
-        Ok(Arc::new(RepositoryStager::new(place, target, in_store, max_bytes_per_second)))
+        Ok(Arc::new(RepositoryStager::new(place, target, in_store, limit)))
     }
 
     async fn create_repository(
@@ -353,7 +366,7 @@ impl Stores for RepositoryStores {
     ) -> PortResult<Arc<dyn Copier>> {
         let layout = key_layout(layout)?;
         let repository = ours(&repository)?;
-        let limit = max_bytes_per_second.map(|limit| Arc::new(ByteLimit::new(limit)));
+        let limit = byte_limit(max_bytes_per_second);
         let place = Arc::clone(&repository.place);
         let streamed = |source| {
             RepositoryCopier::new(
@@ -374,7 +387,7 @@ impl Stores for RepositoryStores {
                 streamed(Source::Object(object_source(&connection, layout.clone())))
             }
         };
-        Ok(match self.server_side(source, layout, repository).await? {
+        Ok(match self.server_side(source, layout, repository, limit.clone()).await? {
             Some(server_side) => Arc::new(copier.with_server_side(server_side)),
             None => Arc::new(copier),
         })
@@ -388,8 +401,8 @@ impl Stores for RepositoryStores {
         max_bytes_per_second: Option<u64>,
     ) -> PortResult<Arc<dyn Copier>> {
         let (from, to) = (ours(&source)?, ours(&repository)?);
-        let in_store = self.between(from, to).await?;
-        let limit = max_bytes_per_second.map(ByteLimit::new);
+        let limit = byte_limit(max_bytes_per_second);
+        let in_store = self.between(from, to, limit.clone()).await?;
         let (from, to) = (Arc::clone(&from.place), Arc::clone(&to.place));
         Ok(Arc::new(TransferCopier::new(from, to, objects, in_store, limit)))
     }

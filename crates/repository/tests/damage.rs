@@ -243,7 +243,13 @@ async fn a_reused_pack_that_is_not_what_it_was_is_not_sealed() {
     let index = damaged.lab.index(&[backup_id(1)], &[]).await;
     let plan = damaged.lab.plan(&index).await;
     assert_eq!(plan.units, []);
-    let error = damaged.lab.repository.seal(&header(backup_id(2)), plan.reused).await.unwrap_err();
+    let error = damaged.lab.repository.seal(&header(backup_id(2)), plan.reused.clone()).await.unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains(pack.file_name().unwrap().to_str().unwrap()), "{error}");
+
+    fs::File::options().write(true).open(&pack).unwrap().set_len(10).unwrap();
+    let error = damaged.lab.repository.seal(&header(backup_id(2)), plan.reused).await.unwrap_err();
+    for words in ["too short", "verify the backups that use it"] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }

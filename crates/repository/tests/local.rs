@@ -7,11 +7,12 @@ mod support;
 use milvault_domain::error::{PortErrorKind, PortResult};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::object::StoredObject;
-use milvault_domain::plan::{CopyPlan, CopyUnit, ObjectIndex};
+use milvault_domain::plan::{CopyPlan, ObjectIndex};
 use milvault_domain::ports::Stores;
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
 use milvault_domain::storage::SourceLayout;
+use std::collections::HashSet;
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -94,25 +95,43 @@ async fn what_gone_processes_left_half_written_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_and_other_special_files_are_not_followed() {
-    let lab = local_lab().await;
+async fn links_and_other_special_files_fail_a_listing_and_are_not_followed() {
     let source = LocalTestSource::new();
     let outside = tempfile::tempdir().unwrap();
-    fs::write(outside.path().join("1"), b"secret of the host").unwrap();
-    let (regular, linked) = (insert_key(SEGMENTS[0], 100, 1), insert_key(SEGMENTS[0], 100, 2));
+    let secret = outside.path().join("1");
+    fs::write(&secret, b"secret of the host").unwrap();
+    let regular = insert_key(SEGMENTS[0], 100, 1);
     source.put(&regular.to_string(), b"content").await;
-    symlink(outside.path().join("1"), source.path(&linked.to_string())).unwrap();
-    // A whole segment and a pipe as well.
+    let opened = stores().open_source(&source.config(), &SourceLayout::Milvus).await.unwrap();
+    let segments = HashSet::from(SEGMENTS);
     let partition = format!("insert_log/{COLLECTION}/{PARTITION}");
-    symlink(outside.path(), source.path(&format!("{partition}/{}", SEGMENTS[1]))).unwrap();
-    let pipe = source.path(&insert_key(SEGMENTS[0], 100, 3).to_string());
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // A file of rows, one of deletes, all files of a field, a whole segment, a whole partition.
+    for (linked, leads_to) in [
+        (insert_key(SEGMENTS[0], 100, 2).to_string(), secret.as_path()),
+        (delta_key(SEGMENTS[0], 3).to_string(), secret.as_path()),
+        (format!("{partition}/{}/101", SEGMENTS[0]), outside.path()),
+        (format!("{partition}/{}", SEGMENTS[1]), outside.path()),
+        (format!("delta_log/{COLLECTION}/-1"), outside.path()),
+    ] {
+        let path = source.path(&linked);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(leads_to, &path).unwrap();
+        let error = opened.list_binlogs(COLLECTION, &segments).await.unwrap_err();
+        assert_eq!(error.kind(), PortErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains(&format!("{linked}` is a symbolic link")), "{error}");
+        fs::remove_file(&path).unwrap();
+    }
+    let pipe = insert_key(SEGMENTS[0], 100, 3).to_string();
+    assert!(Command::new("mkfifo").arg(source.path(&pipe)).status().unwrap().success());
+    let error = opened.list_binlogs(COLLECTION, &segments).await.unwrap_err();
+    assert!(error.to_string().contains(&pipe), "{error}");
+    fs::remove_file(source.path(&pipe)).unwrap();
 
-    let lab = Lab { source: Box::new(source), ..lab };
-    let plan = lab.plan(&ObjectIndex::new()).await;
-    let listed: Vec<_> =
-        plan.units.iter().flat_map(CopyUnit::objects).map(|object| object.source.key).collect();
-    assert_eq!(listed, [regular], "a listing passes over what is no regular file");
+    // What is no part of the backup does not fail it.
+    symlink(outside.path(), source.path(&format!("{partition}/{}", SEGMENTS[1] + 1))).unwrap();
+    symlink(outside.path(), source.path(&format!("insert_log/{COLLECTION}/notes"))).unwrap();
+    let listed = opened.list_binlogs(COLLECTION, &segments).await.unwrap();
+    assert_eq!(listed.iter().map(|object| object.key).collect::<Vec<_>>(), [regular]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,6 +244,24 @@ async fn a_summary_tells_a_person_what_the_backup_is() {
     assert_eq!(summary["object_count"], 17);
     assert_eq!(summary["cut_at"], "2023-11-14T22:13:20.500Z");
     assert_eq!(summary["databases"][0]["collections"][0]["name"], "articles");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_of_an_attempt_that_did_not_seal_is_replaced() {
+    let lab = local_lab().await;
+    lab.fill().await;
+    let path = lab.root().join(format!("backups/{}/summary.json", backup_id(1)));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, r#"{ "object_count": 1 }"#).unwrap();
+    let mut objects = lab.back_up(backup_id(1), &[]).await.objects;
+    let written = fs::read(&path).unwrap();
+    let summary: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(summary["object_count"], 17);
+
+    objects.pop();
+    let refused = lab.repository.seal(&support::header(backup_id(1)), objects).await.unwrap_err();
+    assert_eq!(refused.kind(), PortErrorKind::Conflict, "{refused}");
+    assert_eq!(fs::read(&path).unwrap(), written, "it belongs to the manifest that is there");
 }
 
 /// Runs itself again inside a file system of 24 MiB of its own, which needs no privileges and ends with the process.

@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use fake_store::FakeStore;
 use milvault_domain::error::PortErrorKind;
 use milvault_domain::job::VerifyLevel;
-use milvault_domain::plan::{CopyRoute, ObjectIndex};
+use milvault_domain::plan::{CopyRoute, ObjectIndex, plan_transfer};
 use milvault_domain::ports::Stores;
 use milvault_domain::progress::ProgressCounters;
-use milvault_domain::storage::StorageConfig;
+use milvault_domain::storage::{SourceLayout, StorageConfig};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use support::{
     Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, content, insert_key, repository_id, stores,
 };
@@ -88,6 +90,44 @@ async fn what_the_store_refuses_to_copy_goes_through_this_server() {
         assert_eq!(made.progress.bytes_through_server, 3000);
         assert_eq!(lab.verify(backup_id(1), VerifyLevel::Content).await.failures, []);
     }
+}
+
+/// The fake store copies at once, so what time there is between is the limit's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_copies_keeps_to_the_limit() {
+    const BYTES_PER_SECOND: u64 = 100 << 10;
+    const TIME_MIN: Duration = Duration::from_millis(300);
+    let fake = FakeStore::start();
+    let source = Box::new(StoredSource(StorageConfig::S3(fake.config("milvus"))));
+    let lab = Lab { source, ..lab(&fake).await };
+    for number in 1..4 {
+        let key = format!("milvus/{}", insert_key(SEGMENTS[0], 100, number));
+        fake.state().objects.insert(key, content(number, 20_000));
+    }
+    let limit = Some(BYTES_PER_SECOND);
+    let to = Arc::clone(&lab.repository);
+    let copier =
+        lab.stores.open_copier(&lab.source.config(), &SourceLayout::Milvus, to, limit).await.unwrap();
+    let plan = lab.plan(&ObjectIndex::new()).await;
+    let (began_at, progress) = (Instant::now(), ProgressCounters::default());
+    let mut objects = Vec::new();
+    for unit in &plan.units {
+        objects.extend(copier.copy(unit, &progress).await.unwrap());
+    }
+    assert!(TIME_MIN < began_at.elapsed(), "{:?}", began_at.elapsed());
+
+    let config = StorageConfig::S3(fake.config("second"));
+    let capabilities = lab.stores.create_repository(repository_id(2), &config).await.unwrap();
+    let second = lab.stores.open_repository(repository_id(2), &config, capabilities).await.unwrap();
+    let from = Arc::clone(&lab.repository);
+    let copier = lab.stores.open_backup_copier(from, &objects, second, limit).await.unwrap();
+    let plan = plan_transfer(objects, &ObjectIndex::new(), copier.route());
+    let began_at = Instant::now();
+    for unit in &plan.units {
+        copier.copy(unit, &progress).await.unwrap();
+    }
+    assert!(TIME_MIN < began_at.elapsed(), "{:?}", began_at.elapsed());
+    assert_eq!(progress.snapshot().bytes_through_server, 0);
 }
 
 /// A cluster's storage in the store. Its files are put there directly.

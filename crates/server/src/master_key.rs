@@ -28,6 +28,14 @@ impl MasterKey {
         Self::File(catalog.master_key_file.clone().unwrap_or_else(|| data_dir.join("master.key")))
     }
 
+    /// The file, if that is their place.
+    pub(crate) fn into_file(self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Given(_) => None,
+        }
+    }
+
     /// The keys, which must be there.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Values of secrets: as given, from the server's environment, or from a file of its secrets directory.
 
+use crate::config::Configuration;
+use crate::master_key::MasterKey;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult, SecretSource};
 use milvault_domain::secret::{Secret, SecretValue};
 use std::fs;
@@ -11,16 +13,37 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Reveals secrets on the machine of the server.
 ///
 /// References are made by API callers, so they reach only what the operator set aside for them: variables with the
-/// prefix, and files inside one directory.
+/// prefix, and files inside one directory; and nothing of that which the server keeps for itself.
 #[derive(Debug)]
 pub(crate) struct LocalSecrets {
     directory: Option<PathBuf>,
+    own_variable: Option<String>,
+    own_files: Vec<PathBuf>,
 }
 
 impl LocalSecrets {
     /// Files are looked up in this directory; without one, references to files are refused.
     pub(crate) fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory }
+        Self { directory, own_variable: None, own_files: Vec::new() }
+    }
+
+    /// What callers may refer to: not the secret of the identity provider's client, and not the catalog's keys.
+    pub(crate) fn for_callers(configuration: &Configuration) -> Self {
+        let directory = configuration.server.secrets_dir.clone();
+        let oidc = &configuration.oidc;
+        let of_client =
+            directory.as_ref().zip(oidc.client_secret_file.as_ref()).map(|(dir, name)| dir.join(name));
+        let master_key = MasterKey::configured(configuration, &configuration.server.data_dir).into_file();
+        Self {
+            directory,
+            own_variable: oidc.client_secret_env.clone(),
+            own_files: of_client.into_iter().chain(master_key).collect(),
+        }
+    }
+
+    /// Whether a file is one of the server's own, under whatever name.
+    fn is_own(&self, path: &Path) -> bool {
+        self.own_files.iter().any(|own| fs::canonicalize(own).is_ok_and(|own| own == path))
     }
 }
 
@@ -28,10 +51,19 @@ impl SecretSource for LocalSecrets {
     fn reveal(&self, secret: &Secret) -> PortResult<SecretValue> {
         match secret {
             Secret::Value(value) => Ok(value.clone()),
+            Secret::Environment(name) if self.own_variable.as_ref() == Some(name) => Err(own(name)),
             Secret::Environment(name) => from_environment(name),
-            Secret::File(name) => from_file(self.directory.as_deref(), name),
+            Secret::File(name) => {
+                let path = path_of(self.directory.as_deref(), name)?;
+                if self.is_own(&path) { Err(own(name)) } else { from_file(&path, name) }
+            }
         }
     }
+}
+
+fn own(name: &str) -> PortError {
+    let message = format!("{name} is a secret of the server itself; name another");
+    PortError::new(PortErrorKind::PermissionDenied, message)
 }
 
 fn from_environment(name: &str) -> PortResult<SecretValue> {
@@ -54,7 +86,7 @@ fn from_environment(name: &str) -> PortResult<SecretValue> {
     }
 }
 
-fn from_file(directory: Option<&Path>, name: &str) -> PortResult<SecretValue> {
+fn path_of(directory: Option<&Path>, name: &str) -> PortResult<PathBuf> {
     let Some(directory) = directory else {
         return Err(PortError::new(
             PortErrorKind::InvalidInput,
@@ -67,42 +99,51 @@ fn from_file(directory: Option<&Path>, name: &str) -> PortResult<SecretValue> {
             "a secret file is given by its name, without a directory and not beginning with a dot",
         ));
     }
-    let refused = |kind, what: &str| {
-        PortError::new(kind, format!("the secret file {name} in the secrets directory {what}"))
-    };
-    let failed = |error: &std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => refused(PortErrorKind::NotFound, "does not exist"),
-        std::io::ErrorKind::PermissionDenied => {
-            refused(PortErrorKind::PermissionDenied, "cannot be read by the server")
-        }
-        _ => refused(PortErrorKind::Internal, "cannot be read"),
-    };
     // Orchestrators mount secrets as links to a versioned directory beside them, so links are followed, but only
     // as long as they stay inside.
     let directory = fs::canonicalize(directory).map_err(|error| {
         PortError::with_source(PortErrorKind::NotFound, "the secrets directory cannot be opened", error)
     })?;
-    let path = fs::canonicalize(directory.join(name)).map_err(|error| failed(&error))?;
+    let path = fs::canonicalize(directory.join(name)).map_err(|error| failed(name, &error))?;
     if !path.starts_with(&directory) {
-        return Err(refused(PortErrorKind::PermissionDenied, "is a link that leads out of it"));
+        return Err(refused(name, PortErrorKind::PermissionDenied, "is a link that leads out of it"));
     }
-    let metadata = fs::metadata(&path).map_err(|error| failed(&error))?;
+    Ok(path)
+}
+
+fn refused(name: &str, kind: PortErrorKind, what: &str) -> PortError {
+    PortError::new(kind, format!("the secret file {name} in the secrets directory {what}"))
+}
+
+fn failed(name: &str, error: &std::io::Error) -> PortError {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => refused(name, PortErrorKind::NotFound, "does not exist"),
+        std::io::ErrorKind::PermissionDenied => {
+            refused(name, PortErrorKind::PermissionDenied, "cannot be read by the server")
+        }
+        _ => refused(name, PortErrorKind::Internal, "cannot be read"),
+    }
+}
+
+fn from_file(path: &Path, name: &str) -> PortResult<SecretValue> {
+    let metadata = fs::metadata(path).map_err(|error| failed(name, &error))?;
     if !metadata.is_file() || metadata.len() > SECRET_BYTES_MAX {
         return Err(refused(
+            name,
             PortErrorKind::InvalidInput,
             &format!("must be a regular file of at most {SECRET_BYTES_MAX} bytes"),
         ));
     }
-    let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => refused(PortErrorKind::InvalidInput, "is not UTF-8 text"),
-        _ => failed(&error),
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => refused(name, PortErrorKind::InvalidInput, "is not UTF-8 text"),
+        _ => failed(name, &error),
     })?;
     let text = SecretValue::new(text);
     // Editors and `echo` end files with a line break that is not part of the secret.
     let value = text.expose().strip_suffix('\n').unwrap_or(text.expose());
     let value = value.strip_suffix('\r').unwrap_or(value);
     if value.is_empty() {
-        return Err(refused(PortErrorKind::InvalidInput, "is empty"));
+        return Err(refused(name, PortErrorKind::InvalidInput, "is empty"));
     }
     Ok(SecretValue::new(value.to_owned()))
 }
@@ -136,6 +177,29 @@ mod tests {
         fs::write(directory.path().join("windows"), "abc\r\n").unwrap();
         assert_eq!(reveal_file(directory.path(), "token").unwrap(), "abc\n");
         assert_eq!(reveal_file(directory.path(), "windows").unwrap(), "abc");
+    }
+
+    #[test]
+    fn callers_do_not_reach_what_is_the_servers_own() {
+        let directory = TempDir::new().unwrap();
+        let of = |name: &str| directory.path().join(name);
+        for name in ["master.key", "oidc", "token"] {
+            fs::write(of(name), name).unwrap();
+        }
+        symlink("master.key", of("other-name")).unwrap();
+        let mut configuration = Configuration::default();
+        configuration.server.secrets_dir = Some(directory.path().to_owned());
+        configuration.catalog.master_key_file = Some(of("master.key"));
+        configuration.oidc.client_secret_file = Some(String::from("oidc"));
+        configuration.oidc.client_secret_env = Some(String::from("MILVAULT_SECRET_OIDC"));
+        let secrets = LocalSecrets::for_callers(&configuration);
+        for name in ["master.key", "other-name", "oidc"] {
+            let refused = secrets.reveal(&Secret::File(String::from(name))).unwrap_err();
+            assert_eq!(refused.kind(), PortErrorKind::PermissionDenied, "{name}");
+        }
+        let variable = Secret::Environment(String::from("MILVAULT_SECRET_OIDC"));
+        assert_eq!(secrets.reveal(&variable).unwrap_err().kind(), PortErrorKind::PermissionDenied);
+        assert_eq!(secrets.reveal(&Secret::File(String::from("token"))).unwrap().expose(), "token");
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub(crate) async fn serve(configuration: Configuration, outputs: Outputs) -> any
     let mut signals = EndSignals::catch()?;
     let metrics = telemetry::start_metrics()?;
     let system = System::new(&configuration);
-    let sign_in = sign_in::configured(&configuration, system.secrets.as_ref())?;
+    let own_secrets = LocalSecrets::new(configuration.server.secrets_dir.clone());
+    let sign_in = sign_in::configured(&configuration, &own_secrets)?;
     let catalog = tokio::select! {
         opened = open_catalog(&configuration) => opened?,
         // A database that does not answer must not keep the server from being stopped.
@@ -68,6 +69,7 @@ pub(crate) async fn serve(configuration: Configuration, outputs: Outputs) -> any
         sign_in,
         limits: GatewayLimits::default(),
         metrics_render: Arc::new(move || metrics.render()),
+        project_owners_use_server: configuration.gateway.project_owners_use_server,
         graphiql: configuration.gateway.graphiql,
         allowed_origins: configuration.gateway.allowed_origins.clone(),
     });
@@ -119,7 +121,7 @@ impl System {
         Self {
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
-            secrets: Arc::new(LocalSecrets::new(configuration.server.secrets_dir.clone())),
+            secrets: Arc::new(LocalSecrets::for_callers(configuration)),
             webhooks: configuration.webhooks.clone(),
         }
     }

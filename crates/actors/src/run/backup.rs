@@ -41,6 +41,10 @@ pub(super) async fn make_backup(run: &Run, adopted: Option<AdoptRequest>) -> Res
     let cluster = cluster
         .ok_or_else(|| missing(format!("cluster {} was removed; register it again", backup.cluster_id)))?;
     let repository = run.open_repository(backup.repository_id).await?;
+    // The manifest gets its name before the saved plan goes, so whoever finds both must not seal again.
+    if let Some(header) = sealed_before(run, &repository, &backup).await? {
+        return complete_sealed(run, &repository, header).await;
+    }
     let source = Source::new(&cluster, adopted);
 
     let unfinished =
@@ -50,10 +54,7 @@ pub(super) async fn make_backup(run: &Run, adopted: Option<AdoptRequest>) -> Res
             tracing::info!(units = unfinished.plan.units.len(), "a cut-off backup continues");
             unfinished
         }
-        None => match sealed_before(run, &repository, &backup).await? {
-            Some(header) => return complete_sealed(run, &repository, header).await,
-            None => prepare(run, &backup, &source, &repository).await?,
-        },
+        None => prepare(run, &backup, &source, &repository).await?,
     };
     let stores = deps.stores.as_ref();
     let open = || source.open_copier(stores, &repository);
@@ -252,7 +253,7 @@ fn time_of_cut(cut_at_ms: i64) -> PortResult<DateTime<Utc>> {
 }
 
 /// Everything is copied when the last steps come: an outage then must not cost the whole backup.
-fn unless_lasting(error: PortError) -> Trouble {
+pub(super) fn unless_lasting(error: PortError) -> Trouble {
     if error.kind() == PortErrorKind::Unavailable {
         Trouble::Postponed(error)
     } else {

@@ -97,7 +97,9 @@ async fn compare_metered(
         differences: Vec::new(),
     };
     let mut differences = Differences::default();
-    if wanted.depth == CompareDepth::Counts {
+    // From 2.4 on a server's figures still have the rows that segments of deletes take away.
+    let has_deletes_apart = wanted.target.server().capabilities.l0_segments;
+    if wanted.depth == CompareDepth::Counts && !has_deletes_apart {
         let found = counted_rows(run, wanted).await?;
         compared.partitions = differences.of_counts(wanted, &found);
     } else {
@@ -123,7 +125,7 @@ async fn counted_rows(run: &Run, wanted: &CompareCollection<'_>) -> PortResult<B
     Ok(counts.into_iter().collect())
 }
 
-/// Compares checksums of all primary keys, and then of the fields as far as the depth asks for it.
+/// Compares numbers of rows, checksums of all primary keys, and fields, each as far as the depth asks for it.
 async fn compare_contents(
     run: &Run,
     wanted: &CompareCollection<'_>,
@@ -136,6 +138,9 @@ async fn compare_contents(
     let partitions = target.partition_names();
     let found = read_keys(&target, &partitions, wanted.expected.sample_rate()).await?;
     compared.partitions = differences.of_counts(wanted, &found.row_counts());
+    if wanted.depth == CompareDepth::Counts {
+        return Ok(());
+    }
     let equal = differences.of_keys(wanted, &found);
     if wanted.depth == CompareDepth::Keys || equal.is_empty() {
         return Ok(());

@@ -5,8 +5,12 @@ use milvault_domain::milvus::CollectionCut;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Checks that every segment with rows has insert logs, and all its fields the same number of them: Milvus writes one
-/// log per field at every flush. Settled segments were checked when they were listed.
+/// The fields that Milvus adds to every row: its id and its timestamp.
+const SYSTEM_FIELDS: [i64; 2] = [0, 1];
+
+/// Checks that every segment with rows has insert logs of all fields, and of all the same number: Milvus writes one log
+/// per field at every flush. Fields that may be null can be younger than a segment. Settled segments were checked when
+/// they were listed.
 ///
 /// # Errors
 /// Names the segment and the path.
@@ -19,6 +23,12 @@ pub(super) fn check_complete(
     for key in keys.into_iter().filter(|key| key.kind == BinlogKind::Insert) {
         *logs_by_segment.entry(key.segment_id).or_default().entry(key.field_id).or_default() += 1;
     }
+    let of_schema =
+        collection.fields.iter().filter(|field| !field.flags.nullable).map(|field| field.field_id);
+    let needed: Vec<i64> = match collection.fields.as_slice() {
+        [] => Vec::new(),
+        [_, ..] => SYSTEM_FIELDS.into_iter().chain(of_schema).collect(),
+    };
     let listed = collection.segments.iter().filter(|segment| !settled.contains(&segment.segment_id));
     for segment in listed.filter(|segment| segment.row_count > 0) {
         let path = format!(
@@ -28,6 +38,13 @@ pub(super) fn check_complete(
         let Some(logs_by_field) = logs_by_segment.get(&segment.segment_id) else {
             return Err(incomplete(segment.segment_id, &format!("{path} holds no files")));
         };
+        if let Some(field_id) = needed.iter().find(|field_id| !logs_by_field.contains_key(*field_id)) {
+            let what = format!(
+                "{path} holds files, but none of field {field_id} (Milvus 2.6 can write the fields of a group into one \
+                 file, \"storage v2\", which cannot be backed up)"
+            );
+            return Err(incomplete(segment.segment_id, &what));
+        }
         let most = logs_by_field.values().copied().max().unwrap_or(0);
         if let Some((field_id, count)) = logs_by_field.iter().find(|(_, count)| **count < most) {
             let what = format!(
@@ -47,7 +64,7 @@ fn incomplete(segment_id: i64, what: &str) -> PortError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use milvault_domain::milvus::{LoadState, SegmentCut};
+    use milvault_domain::milvus::{FieldDescription, FieldFlags, LoadState, SegmentCut};
 
     fn collection(row_counts: &[(i64, u64)]) -> CollectionCut {
         CollectionCut {
@@ -104,6 +121,30 @@ mod tests {
         let message = error.to_string();
         assert_eq!(error.kind(), PortErrorKind::NotFound);
         assert!(message.contains("segment 2") && message.contains("insert_log/7/8/2/"), "{message}");
+    }
+
+    #[test]
+    fn a_field_of_the_schema_without_logs_is_named() {
+        let field = |field_id, nullable| FieldDescription {
+            field_id,
+            name: String::new(),
+            description: String::new(),
+            data_type: "Int64".to_owned(),
+            element_type: String::new(),
+            type_params: vec![],
+            flags: FieldFlags { nullable, ..FieldFlags::default() },
+        };
+        let mut collection = collection(&[(1, 5)]);
+        collection.fields = vec![field(100, false), field(101, false), field(102, true)];
+        let logs = |fields: &[i64]| -> Vec<_> {
+            fields.iter().map(|field_id| log(BinlogKind::Insert, 1, *field_id, 7 + field_id)).collect()
+        };
+        check_complete(&collection, &HashSet::new(), logs(&[0, 1, 100, 101])).unwrap();
+        for (present, missing) in [([0, 1, 100], 101), ([0, 100, 101], 1), ([1, 100, 101], 0)] {
+            let error = check_complete(&collection, &HashSet::new(), logs(&present)).unwrap_err();
+            assert_eq!(error.kind(), PortErrorKind::NotFound);
+            assert!(error.to_string().contains(&format!("none of field {missing} ")), "{error}");
+        }
     }
 
     #[test]

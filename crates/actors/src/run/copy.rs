@@ -26,13 +26,12 @@ pub(super) async fn copy(run: &Run) -> Result<Job, Trouble> {
         .copied_from
         .ok_or_else(|| internal(format!("backup {backup_id} does not say what it is copied from")))?;
     let repository = run.open_repository(backup.repository_id).await?;
-    let unfinished =
-        run.retry().run("look for an earlier attempt", || repository.load_unfinished(backup_id)).await?;
-    if unfinished.is_none()
-        && let Some(header) = sealed_before(run, &repository, &backup).await?
-    {
+    // As for a backup: first the manifest, then the saved plan.
+    if let Some(header) = sealed_before(run, &repository, &backup).await? {
         return complete_sealed(run, &repository, header).await;
     }
+    let unfinished =
+        run.retry().run("look for an earlier attempt", || repository.load_unfinished(backup_id)).await?;
     run.enter(JobPhase::Plan).await?;
     let source = run.open_repository(origin.repository_id).await?;
     let objects = run

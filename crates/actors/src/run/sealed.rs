@@ -1,13 +1,14 @@
 //! A backup whose manifest is there, and of which the catalog does not know yet.
 
-use super::backup::{SealedFacts, complete};
+use super::backup::{SealedFacts, complete, unless_lasting};
 use super::{Run, Trouble};
 use milvault_domain::backup::ManifestHeader;
 use milvault_domain::job::{Job, JobPhase, VerifyLevel};
 use milvault_domain::ports::{BackupRepository, PortError, PortErrorKind};
 use std::sync::Arc;
 
-/// Brings the catalog up to date with a sealed manifest, after a look whether every file of it is there.
+/// Brings the catalog up to date with a sealed manifest, after a look whether every file of it is there. The saved plan
+/// goes, where the attempt that sealed did not come to remove it.
 ///
 /// The figures are those that were recorded when sealing began. Two things about the newly stored bytes are lost by
 /// then: the size of the manifest itself, which is left out, and which reused units an earlier attempt of this very
@@ -31,6 +32,8 @@ pub(super) async fn complete_sealed(
         );
         return Err(PortError::new(PortErrorKind::Corrupt, message).into());
     }
+    let remove = || repository.remove_unfinished(header.backup_id);
+    run.retry().run("remove the saved plan", remove).await.map_err(unless_lasting)?;
     let sealed = SealedFacts {
         logical_bytes: progress.bytes_total,
         objects: progress.objects_total,

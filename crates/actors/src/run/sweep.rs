@@ -22,8 +22,21 @@ pub(super) async fn sweep(run: &Run) -> Result<Job, Trouble> {
         run.retry().run("look up the repositories", || catalog.repositories_of(cluster_id)).await?;
     let mut totals = Progress::default();
     let mut unreadable = Vec::new();
+    let mut first_failure = None;
     for repository_id in repositories {
-        unreadable.extend(sweep_repository(run, repository_id, &mut totals).await?);
+        // A repository that is away, or gone for good, keeps none of the others from being swept.
+        match sweep_repository(run, repository_id, &mut totals).await {
+            Ok(found) => unreadable.extend(found),
+            Err(error) if error.kind() == PortErrorKind::Canceled => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%repository_id, %error, "a repository cannot be swept");
+                let context = format!("repository {repository_id} was not swept");
+                first_failure.get_or_insert(error.context(context));
+            }
+        }
+    }
+    if let Some(error) = first_failure {
+        return Err(error.into());
     }
     if let Some(first) = unreadable.first() {
         let message = format!(

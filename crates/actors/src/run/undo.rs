@@ -8,7 +8,7 @@ use milvault_domain::job::{Job, JobPhase};
 use milvault_domain::job_request::JobRequest;
 use milvault_domain::ports::{PortError, PortErrorKind, PortResult};
 use milvault_domain::progress::Progress;
-use milvault_domain::restore::{Restore, RestorePlan, RestoreStep, RestoredCollection};
+use milvault_domain::restore::{AccessPlan, Restore, RestorePlan, RestoreStep, RestoredCollection};
 
 /// Collections that are removed at once.
 const WIDTH: usize = 8;
@@ -31,10 +31,23 @@ pub(super) async fn undo(run: &Run) -> Result<Job, Trouble> {
         if let Err(error) = remove_staged_of(&run.core, restore_job_id, &restore, &cluster).await {
             warnings.push(format!("staged files of the restore may be left: {error}"));
         }
+        warnings.extend(plan.access_control.as_ref().and_then(access_that_stays));
     }
     let progress = run.live.counters.snapshot();
     let complete = || catalog.complete_restore(run.job.id, &warnings, progress, run.core.deps.clock.now());
     Ok(run.retry().run("record the end of the undo", complete).await?)
+}
+
+/// Users and roles have no ids by which the restore's own could be told from those that somebody else has made since
+/// under the same names, so none is removed.
+fn access_that_stays(access: &AccessPlan) -> Option<String> {
+    let (users, roles) = (access.users.len(), access.roles.len());
+    (users + roles > 0).then(|| {
+        format!(
+            "users, roles and grants are not undone: those that the restore made stay, and its plan names them \
+             (users: {users}, roles: {roles})"
+        )
+    })
 }
 
 async fn restore_of(run: &Run) -> PortResult<JobId> {

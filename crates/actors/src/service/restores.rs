@@ -110,7 +110,8 @@ impl Service {
         let inventory = target.repeat("look at the target", || target.milvus.inventory()).await?;
         // Working names derive from a job; this one never is.
         let job_id = JobId::from_uuid(self.deps().ids.new_uuid());
-        let (plan, _) = plan(job_id, request, &at_hand.cut, &objects, &inventory, None)?;
+        let server = target.milvus.server();
+        let (plan, _) = plan(job_id, request, &at_hand.cut, &objects, &inventory, server, None)?;
         Ok(plan)
     }
 

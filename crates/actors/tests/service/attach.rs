@@ -2,11 +2,14 @@
 
 use crate::support::fakes::gates::Act;
 use crate::support::restored::Restored;
-use crate::support::{World, bounded, directory, project};
-use milvault_actors::{NewRepository, ServiceError};
+use crate::support::{World, bounded, directory, project, request};
+use chrono::TimeDelta;
+use milvault_actors::{BackupRequest, NewRepository, ServiceError};
 use milvault_domain::backup::{Backup, BackupStatus};
 use milvault_domain::job::JobState;
-use milvault_domain::ports::{BackupFilter, Catalog, IdSource, PageRequest, PortErrorKind};
+use milvault_domain::ports::{
+    BackupFilter, Catalog, Clock, IdSource, LifecycleCatalog, PageRequest, PortErrorKind,
+};
 use milvault_domain::storage::StorageConfig;
 use std::sync::Arc;
 
@@ -56,6 +59,31 @@ async fn backups_come_back_from_a_repository_whose_catalog_is_gone() {
         }
         let contents = world.catalog.backup_contents(again[0].id).await.unwrap().unwrap();
         assert!(contents.collections().all(|(_, collection)| collection.schema_proto.is_empty()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_over_when_it_is_found_is_held_for_some_days() {
+    bounded(async {
+        let first = World::new();
+        let server = first.start().await;
+        let cluster = server.register().await;
+        let asked = BackupRequest { retention_days: Some(1), ..request(cluster.id) };
+        let made = server.service.request_backup(asked).await.unwrap();
+        server.ended(made.job.id).await;
+
+        let world = elsewhere(&first);
+        world.clock.advance(TimeDelta::days(2));
+        let server = world.start().await;
+        server.service.attach_repository(found("saved", directory("/repository"))).await.unwrap();
+        let now = world.clock.now();
+        assert_eq!(world.catalog.expire_backups(now, 10).await.unwrap(), []);
+        let holds = world.catalog.holds(made.backup.id).await.unwrap();
+        assert_eq!(holds.len(), 1);
+        assert_eq!(holds[0].hold.until, Some(now + TimeDelta::days(3)));
+        let later = now + TimeDelta::days(3);
+        assert_eq!(world.catalog.expire_backups(later, 10).await.unwrap(), [made.backup.id]);
     })
     .await;
 }

@@ -222,6 +222,26 @@ async fn deletes_at_the_target_count_by_what_they_leave() {
     .await;
 }
 
+#[tokio::test]
+async fn counts_are_of_what_deletes_leave_where_a_server_counts_deleted_rows() {
+    bounded(async {
+        let world = World::new();
+        let restored = Restored::backed_up(&world).await;
+        restored.fill_target();
+        restored.target.state().l0_segments = true;
+        let found = compared(&world, &restored, CompareDepth::Counts).await;
+        assert_eq!(found.differences, Vec::<String>::new());
+        restored.target.delete_in_l0(&cities(), &["40"]);
+        let found = compared(&world, &restored, CompareDepth::Counts).await;
+        assert!(first_mentions(&found.differences, &["`south`", "5 rows in the backup, 4"]), "{found:?}");
+        // One row for another: the numbers agree, and nothing else is asked for.
+        restored.target.insert(&cities(), "south", &[row(&["99", "new", "[1]", "{}"])]);
+        let found = compared(&world, &restored, CompareDepth::Counts).await;
+        assert_eq!(found.differences, Vec::<String>::new());
+    })
+    .await;
+}
+
 /// Four thousand rows in 80 segments at the source and in 31 at the target.
 async fn spread(world: &World) -> Restored {
     let (source, target) = (world.add_milvus("source", 1), world.add_milvus("target", 2));

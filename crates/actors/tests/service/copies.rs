@@ -175,7 +175,7 @@ async fn what_cannot_be_copied_is_refused_with_what_to_do() {
 }
 
 /// Every point of a copy, with the number of the call that is cut off, in the order in which they come.
-const POINTS: [(&str, usize); 14] = [
+const POINTS: [(&str, usize); 15] = [
     ("inserted_copy", 1),
     ("transition_job", 1),
     ("open_repository", 1),
@@ -188,6 +188,7 @@ const POINTS: [(&str, usize); 14] = [
     ("copy", 1),
     ("copied", 7),
     ("seal", 1),
+    ("manifest_visible", 1),
     ("sealed", 1),
     ("complete_backup", 1),
 ];
@@ -222,6 +223,7 @@ async fn a_copy_that_was_cut_off_anywhere_is_finished_by_the_next_server() {
             let times: Vec<usize> = copied.copies.lock().unwrap().values().copied().collect();
             assert_eq!(times, [1; 10], "{point} {call}: something was copied twice");
             assert_eq!(copied.sealed.lock().unwrap().len(), 1, "{point} {call}");
+            assert_eq!(copied.unfinished.lock().unwrap().len(), 0, "{point} {call}");
             let source = world.catalog.backup(source.id).await.unwrap().unwrap();
             assert_eq!(source.status, BackupStatus::Available);
         })

@@ -9,7 +9,7 @@ use milvault_domain::job::JobState;
 use milvault_domain::ports::{BackupWithJob, Catalog};
 
 /// Every point of a backup, with the number of the call that is cut off, in the order in which they come.
-const POINTS: [(&str, usize); 18] = [
+const POINTS: [(&str, usize); 19] = [
     ("inserted_backup", 1),
     ("transition_job", 1),
     ("open_repository", 1),
@@ -26,6 +26,7 @@ const POINTS: [(&str, usize); 18] = [
     ("copied", 1),
     ("copied", 7),
     ("seal", 1),
+    ("manifest_visible", 1),
     ("sealed", 1),
     ("complete_backup", 1),
 ];
@@ -76,6 +77,25 @@ async fn a_backup_that_was_cut_off_anywhere_is_finished_by_the_next_server() {
         })
         .await;
     }
+}
+
+/// The manifest is there before the saved plan goes. A file that changed its tag since then would make another manifest
+/// of the same backup, which is refused.
+#[tokio::test]
+async fn a_backup_whose_manifest_is_there_is_not_sealed_again() {
+    bounded(async {
+        let world = World::new();
+        let server = world.start().await;
+        kill_at(&world, server, "manifest_visible", 1).await;
+        let repository = &world.stores.repository;
+        assert_eq!(repository.unfinished.lock().unwrap().len(), 1);
+        let server = world.start().await;
+        let job = server.ended(the_only(&world)).await;
+        assert_eq!((job.state, job.attempt, job.failure.as_deref()), (JobState::Successful, 2, None));
+        assert_eq!((world.gates.calls("seal"), world.gates.calls("load_unfinished")), (1, 1));
+        assert_eq!(repository.unfinished.lock().unwrap().len(), 0);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -105,6 +105,11 @@ async fn held_backups_neither_expire_nor_are_deleted(home: Arc<dyn Home>) {
     assert_eq!(world.catalog.expire_backups(at(100), 10).await.unwrap(), [id]);
     let error = world.catalog.insert_hold(&hold(&new, None)).await.unwrap_err();
     assert_eq!(error.kind(), PortErrorKind::Conflict, "{error}");
+    // What its repository says is deleted is deleted, whatever holds it.
+    let held = available(&world, "held and gone", Some(200)).await;
+    world.catalog.insert_hold(&hold(&held, None)).await.unwrap();
+    world.catalog.take_deletions(&[held.backup.id, held.backup.id], at(101)).await.unwrap();
+    assert_eq!(world.backup(held.backup.id).await.status, BackupStatus::Deleted);
 }
 
 async fn a_backup_that_an_open_job_needs_stays(home: Arc<dyn Home>) {

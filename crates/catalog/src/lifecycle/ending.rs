@@ -124,6 +124,11 @@ pub(crate) fn select_expired(dialect: Dialect, now: DateTime<Utc>, limit: u32) -
 /// Marks an available backup as deleted unless something keeps it. To be run under the lock on its row: then it sees
 /// every hold and job that came before.
 pub(crate) fn make_deleted(backup_id: BackupId, now: DateTime<Utc>) -> Statement {
+    take_deletion(backup_id, now).push(UNBOUND).bind(now.timestamp_micros()).push("))")
+}
+
+/// Marks an available backup as deleted, whatever keeps it.
+pub(crate) fn take_deletion(backup_id: BackupId, now: DateTime<Utc>) -> Statement {
     Statement::update(
         "backups",
         [
@@ -133,9 +138,6 @@ pub(crate) fn make_deleted(backup_id: BackupId, now: DateTime<Utc>) -> Statement
     )
     .push("status = 'AVAILABLE' AND id = ")
     .bind(backup_id.to_string())
-    .push(UNBOUND)
-    .bind(now.timestamp_micros())
-    .push("))")
 }
 
 /// The available backups of a cluster.

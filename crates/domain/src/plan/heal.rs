@@ -124,6 +124,9 @@ mod tests {
             assert!(plan.reused.is_empty());
             let Some(CopyUnit::Pack { pack_id, .. }) = plan.units.first() else { panic!("{plan:?}") };
             assert!(!names.contains(pack_id));
+            // docs/format.md states this, for readers that check names.
+            let before = ObjectId::from_bytes(*names[names.len() - 1].as_bytes());
+            assert_eq!(*pack_id, PackId::derive(ids.into_iter().chain([before])));
             names.push(*pack_id);
             known.push(damage(DataFile::Pack(*pack_id), None));
         }

@@ -59,6 +59,13 @@ pub trait LifecycleCatalog: Send + Sync {
     /// Errors of the database.
     async fn expire_chosen(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<Vec<BackupId>>;
 
+    /// Marks those of the given backups as DELETED that are available, whatever keeps them: their repository says that
+    /// they are deleted, and the catalog is older than that.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn take_deletions(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()>;
+
     /// All available backups of a cluster, and the holds that bind them.
     ///
     /// # Errors

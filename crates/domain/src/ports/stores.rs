@@ -238,6 +238,13 @@ pub trait BackupRepository:
     /// `Corrupt` when it does not decode; errors of the store.
     async fn load_unfinished(&self, backup_id: BackupId) -> PortResult<Option<UnfinishedBackup>>;
 
+    /// Removes what [`Self::save_unfinished`] saved, for a backup that was sealed by an attempt that did not come to it.
+    /// Nothing to remove is no error.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    async fn remove_unfinished(&self, backup_id: BackupId) -> PortResult<()>;
+
     /// Objects of the cluster that are in the repository: from the manifests of the given backups (newest first is
     /// best), and from complete units of unfinished backups. Unreadable manifests are passed over with a warning: the
     /// index only saves work. Given the backup that is being made, the segments that earlier ones settle are among what

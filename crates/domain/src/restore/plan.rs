@@ -7,13 +7,14 @@ use super::{
 use crate::backup::CollectionName;
 use crate::error::InvalidInput;
 use crate::ids::JobId;
-use crate::milvus::{CollectionCut, Cut, LoadState, TIME_TO_LIVE_PROPERTY};
+use crate::milvus::{CollectionCut, Cut, LoadState, ServerInfo, TIME_TO_LIVE_PROPERTY};
 use crate::ports::Inventory;
 use names::{Naming, Target};
 use selection::{Selected, Selection};
 use std::collections::HashMap;
 use target::{Existing, Findings, list_some};
 
+mod abilities;
 mod access;
 mod aliases;
 mod conflicts;
@@ -48,6 +49,8 @@ pub struct PlanInput<'a> {
     pub sizes: &'a HashMap<(i64, i64), (u64, u64)>,
     /// What exists at the target.
     pub inventory: &'a Inventory,
+    /// What the target is.
+    pub server: &'a ServerInfo,
 }
 
 /// Makes the plan. Conflicts are part of it: whoever carries it out refuses one that has any.
@@ -83,6 +86,7 @@ pub fn plan_restore(input: &PlanInput<'_>) -> Result<RestorePlan, InvalidInput> 
             restore_of(input, selected, planned, working_name, aliases)
         })
         .collect::<Vec<_>>();
+    abilities::check(input, &databases, &collections, &mut findings);
     warn(input, &selection, &collections, &mut findings);
     let (conflicts, warnings) = findings.finish();
     Ok(RestorePlan {

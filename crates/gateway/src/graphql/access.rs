@@ -13,6 +13,8 @@ use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::{BackupId, ClusterId, DeliveryId, JobId, ProjectId, RepositoryId, WebhookId};
 use milvault_domain::job::Job;
 use milvault_domain::repository::Repository;
+use milvault_domain::secret::Secret;
+use milvault_domain::storage::StorageConfig;
 use milvault_domain::webhook::Webhook;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -36,6 +38,19 @@ pub(crate) trait ContextExt {
     /// # Errors
     /// As [`Self::backend`].
     fn records(&self) -> Result<&Records, GatewayError>;
+
+    /// Lets a caller name this place. All projects share the server's directories, identity and secrets, so that with
+    /// them one project could reach what is another's.
+    ///
+    /// # Errors
+    /// `Forbidden` for who may not name what is the server's own.
+    fn permit_place(&self, storage: &StorageConfig) -> Result<(), GatewayError>;
+
+    /// The same of a secret by itself.
+    ///
+    /// # Errors
+    /// As [`Self::permit_place`].
+    fn permit_secret(&self, secret: Option<&Secret>) -> Result<(), GatewayError>;
 }
 
 impl ContextExt for Context<'_> {
@@ -52,6 +67,27 @@ impl ContextExt for Context<'_> {
         self.caller()?;
         self.data_opt().ok_or_else(|| GatewayError::internal("the operation has no look-ups"))
     }
+
+    fn permit_place(&self, storage: &StorageConfig) -> Result<(), GatewayError> {
+        permit_of_the_server(self, storage.of_the_server())
+    }
+
+    fn permit_secret(&self, secret: Option<&Secret>) -> Result<(), GatewayError> {
+        let is_reference = secret.is_some_and(Secret::is_reference);
+        permit_of_the_server(self, is_reference.then_some("secrets of the server's environment or files"))
+    }
+}
+
+fn permit_of_the_server(context: &Context<'_>, what: Option<&'static str>) -> Result<(), GatewayError> {
+    let Some(what) = what else { return Ok(()) };
+    if context.backend()?.project_owners_use_server || context.caller()?.manages_organization() {
+        return Ok(());
+    }
+    let message = format!(
+        "only an owner of the organization may name {what}, which all projects share: give credentials of your own as \
+         values, ask such an owner, or have the operator set gateway.project_owners_use_server"
+    );
+    Err(GatewayError::Forbidden { message })
 }
 
 /// A record that belongs to a project.

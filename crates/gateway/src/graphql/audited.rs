@@ -1,4 +1,5 @@
-//! The hook that every mutation goes through: its intent is in the audit log before it begins, its outcome after.
+//! The hook that every mutation goes through: its intent is in the audit log before it begins, its outcome after. So do
+//! queries that make the server go elsewhere with somebody's credentials; of other queries only refusals are kept.
 
 mod facts;
 mod inputs;
@@ -25,6 +26,8 @@ use std::sync::Arc;
 
 /// Mutations that make something in the only project in which the caller may, when they name none.
 const IN_ONLY_PROJECT: [&str; 3] = ["registerRepository", "attachRepository", "createWebhook"];
+/// Queries that make the server connect to other systems.
+const GOING_ELSEWHERE: [&str; 2] = ["foreignBackups", "planRestore"];
 /// Code of an action whose caller went away, or was told to, before its end.
 const NO_ANSWER: &str = "NO_ANSWER";
 
@@ -134,6 +137,28 @@ struct Hook {
     trail: Arc<AuditTrail>,
 }
 
+impl Hook {
+    /// Who asks for what, from where, about what.
+    fn record_of(&self, context: &ExtensionContext<'_>, name: &str, field: &Field) -> AuditRecord {
+        let caller = context.data_opt::<Caller>();
+        let mut record = self.trail.intent(caller, name);
+        record.remote_address = context
+            .data_opt::<RemoteAddress>()
+            .and_then(|remote| remote.0)
+            .map(|address| address.to_string());
+        if let Some(request) = context.data_opt::<AuditedRequest>() {
+            record.request_id = Some(request.request_id.clone());
+            record.inputs = request.inputs(field);
+            record.target = target_of(&record.inputs);
+            record.project_id = named_project(&record.inputs, caller);
+            if record.target.is_none() && IN_ONLY_PROJECT.contains(&name) {
+                record.project_id = caller.and_then(only_project);
+            }
+        }
+        record
+    }
+}
+
 #[async_trait::async_trait]
 impl Extension for Hook {
     async fn resolve(
@@ -142,24 +167,25 @@ impl Extension for Hook {
         info: ResolveInfo<'_>,
         next: NextResolve<'_>,
     ) -> ServerResult<Option<Value>> {
-        if info.path_node.parent.is_some() || info.parent_type != "Mutation" {
+        if info.path_node.parent.is_some() || !["Mutation", "Query"].contains(&info.parent_type) {
             return next.run(context, info).await;
         }
-        let mut record = self.trail.intent(context.data_opt::<Caller>(), info.name);
-        record.remote_address = context
-            .data_opt::<RemoteAddress>()
-            .and_then(|remote| remote.0)
-            .map(|address| address.to_string());
-        if let Some(request) = context.data_opt::<AuditedRequest>() {
-            record.request_id = Some(request.request_id.clone());
-            record.inputs = request.inputs(info.field);
-            record.target = target_of(&record.inputs);
-            let caller = context.data_opt::<Caller>();
-            record.project_id = named_project(&record.inputs, caller);
-            if record.target.is_none() && IN_ONLY_PROJECT.contains(&info.name) {
-                record.project_id = caller.and_then(only_project);
+        if info.parent_type == "Query" && !GOING_ELSEWHERE.contains(&info.name) {
+            let (name, field) = (info.name, info.field);
+            let answer = next.run(context, info).await;
+            if let Err(error) = &answer
+                && let Some(known @ GatewayError::Forbidden { .. }) = error.source::<GatewayError>()
+            {
+                let mut record = self.record_of(context, name, field);
+                record.result = Some(AuditResult::Refused);
+                record.code = Some(known.code().to_owned());
+                self.trail.record(&record).await.map_err(|error| {
+                    async_graphql::Error::new_with_source(error).into_server_error(field.name.pos)
+                })?;
             }
+            return answer;
         }
+        let mut record = self.record_of(context, info.name, info.field);
         let position = info.field.name.pos;
         let intent = match self.trail.begin(&record).await {
             Ok(intent) => intent,

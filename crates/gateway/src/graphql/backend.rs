@@ -11,4 +11,6 @@ pub(crate) struct Backend {
     pub(crate) service: Service,
     /// What makes sessions good; `None` where nobody can sign in.
     pub(crate) session_rules: Option<Arc<SessionRules>>,
+    /// Whether owners of projects may name what is the server's own: directories, its identity, its secrets.
+    pub(crate) project_owners_use_server: bool,
 }

@@ -14,13 +14,16 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures::stream;
-use milvault_domain::audit::AuditEntry;
+use milvault_domain::audit::{AuditEntry, AuditResult};
 use milvault_domain::error::PortResult;
 use milvault_domain::ports::{AuditFilter, AuditPage, AuditPosition};
 use serde::Deserialize;
 use std::io;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// Name of this action in the log itself.
+const EXPORT: &str = "exportAuditLog";
 
 /// Entries that are read at once.
 const PAGE: u32 = 200;
@@ -40,7 +43,7 @@ pub(super) async fn export(
     request: Request,
 ) -> Response {
     let (parts, _body) = request.into_parts();
-    match begin(&gateway, &parts).await {
+    match begin(&gateway, &parts, &request_id).await {
         Ok(export) => {
             let body = Body::from_stream(stream::try_unfold(export, Export::next));
             let kind = HeaderValue::from_static("application/jsonl");
@@ -50,14 +53,25 @@ pub(super) async fn export(
     }
 }
 
-async fn begin(gateway: &Arc<Gateway>, parts: &Parts) -> Result<Export, GatewayError> {
+async fn begin(
+    gateway: &Arc<Gateway>,
+    parts: &Parts,
+    request_id: &RequestId,
+) -> Result<Export, GatewayError> {
     super::origin::check(&parts.headers, &gateway.allowed_origins)?;
     let presented = gateway.presented(&parts.headers, Purpose::Read)?;
     let rules = gateway.session_rules();
     let caller = authenticate(gateway.catalog.as_ref(), gateway.clock.as_ref(), rules, presented)
         .await
         .inspect_err(|error| gateway.refused.note(remote_address(&parts.extensions).0, error))?;
-    let readable = readable_audit(&caller)?;
+    let mut record = gateway.trail.intent(Some(&caller), EXPORT);
+    record.remote_address = remote_address(&parts.extensions).0.map(|address| address.to_string());
+    record.request_id = Some(request_id.0.clone());
+    let readable = readable_audit(&caller);
+    record.result = Some(if readable.is_ok() { AuditResult::Ok } else { AuditResult::Refused });
+    record.code = readable.as_ref().err().map(|error| error.code().to_owned());
+    gateway.trail.record(&record).await?;
+    let readable = readable?;
     let Query(range) = Query::<Range>::try_from_uri(&parts.uri).map_err(|_| {
         GatewayError::bad_request(
             "`from` and `to` must be times such as `2026-01-31T00:00:00Z`; nothing else can be asked for",

@@ -150,8 +150,19 @@ async fn finish(
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned),
     };
-    let outcome = gateway.service.sign_in(new).await?;
-    let record = record_of(gateway, parts, request_id, &identity, &outcome);
+    let outcome = match gateway.service.sign_in(new).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let error = GatewayError::from(error);
+            let mut record = record_of(gateway, parts, request_id, &identity);
+            record.result = Some(AuditResult::Failed);
+            record.code = Some(error.code().to_owned());
+            gateway.trail.record(&record).await?;
+            return Err(error);
+        }
+    };
+    let mut record = record_of(gateway, parts, request_id, &identity);
+    complete(&mut record, &outcome);
     match outcome {
         Err(refusal) => {
             gateway.trail.record(&record).await?;
@@ -207,7 +218,6 @@ fn record_of(
     parts: &Parts,
     request_id: &RequestId,
     identity: &ProvenIdentity,
-    outcome: &Result<SignedIn, SignInRefusal>,
 ) -> AuditRecord {
     let mut record = AuditRecord::by_system(gateway.clock.now(), gateway.organization_id, SIGN_IN);
     record.remote_address = remote_address(&parts.extensions).0.map(|address| address.to_string());
@@ -216,6 +226,11 @@ fn record_of(
         (String::from("issuer"), identity.issuer.clone()),
         (String::from("subject"), identity.subject.clone()),
     ]);
+    record.actor = AuditActor::anonymous();
+    record
+}
+
+fn complete(record: &mut AuditRecord, outcome: &Result<SignedIn, SignInRefusal>) {
     match outcome {
         Ok(signed_in) => {
             let session = &signed_in.session;
@@ -226,12 +241,10 @@ fn record_of(
             }
         }
         Err(refusal) => {
-            record.actor = AuditActor::anonymous();
             record.result = Some(AuditResult::Refused);
             record.code = Some(refusal.code().to_owned());
         }
     }
-    record
 }
 
 fn session_target(session_id: &impl ToString) -> AuditTarget {
@@ -269,9 +282,10 @@ async fn end(gateway: &Gateway, parts: &Parts, request_id: &RequestId) -> Result
                 record.request_id = Some(request_id.0.clone());
                 if let Some(session_id) = caller.principal.credential.session_id() {
                     record.target = Some(session_target(&session_id));
+                    // Written down first: asked again, there would be no session to write of.
+                    gateway.trail.record(&record).await?;
                     gateway.service.end_session(session_id).await?;
                 }
-                gateway.trail.record(&record).await?;
             }
             Err(GatewayError::Unauthenticated { .. }) => {}
             Err(error) => return Err(error),

@@ -24,6 +24,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tracing::Instrument;
 
@@ -126,7 +127,11 @@ async fn converse(
     let mut serving = pin!(serving.fuse());
     let mut init_deadline = pin!(sleep(limits.init_timeout));
     let mut pings = ticks(limits.ping_interval);
-    let mut key_checks = ticks(limits.key_check_interval);
+    // In a task of its own, which ends with this one: a client that takes nothing must not put it off.
+    let mut watching = JoinSet::new();
+    let watched = Arc::clone(session);
+    let period = limits.key_check_interval;
+    watching.spawn(async move { watched.watch_key(period).await });
     let mut revocation = pin!(session.grace_after_revocation(REVOCATION_GRACE));
     let mut overflow = pin!(session.overflow());
     loop {
@@ -135,7 +140,7 @@ async fn converse(
                 Some(Message::Close(frame)) => return End(frame.map(|frame| close_words(session, &frame))),
                 Some(message) => {
                     operations.told(&message);
-                    if !send(sink, message, limits.send_timeout).await {
+                    if !send(sink, message, session).await {
                         return End(None);
                     }
                 }
@@ -148,11 +153,10 @@ async fn converse(
             }
             _ = pings.tick() => {
                 let silent = unanswered.fetch_add(1, Ordering::Relaxed) >= PINGS_UNANSWERED_MAX;
-                if silent || !send(sink, Message::Ping(Bytes::new()), limits.send_timeout).await {
+                if silent || !send(sink, Message::Ping(Bytes::new()), session).await {
                     return End(None);
                 }
             }
-            _ = key_checks.tick(), if session.is_admitted() => session.check_key().await,
             () = &mut revocation => {
                 return End(Some((code::UNAUTHORIZED, format!("UNAUTHENTICATED: {}", session.ending()))));
             }
@@ -163,9 +167,14 @@ async fn converse(
     }
 }
 
-/// A client that takes nothing for that long is let go, so that it cannot hold what it was to be sent.
-async fn send(sink: &mut SplitSink<WebSocket, Message>, message: Message, send_timeout: Duration) -> bool {
-    matches!(tokio::time::timeout(send_timeout, sink.send(message)).await, Ok(Ok(())))
+/// A client that takes nothing for too long, or whose key ends meanwhile, is let go, so that it cannot hold what it was
+/// to be sent.
+async fn send(sink: &mut SplitSink<WebSocket, Message>, message: Message, session: &Session) -> bool {
+    let sending = tokio::time::timeout(session.limits().send_timeout, sink.send(message));
+    tokio::select! {
+        sent = sending => matches!(sent, Ok(Ok(()))),
+        () = session.grace_after_revocation(REVOCATION_GRACE) => false,
+    }
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {

@@ -275,9 +275,11 @@ async fn only_owners_read_it_and_each_his_part() {
 async fn what_names_no_project_is_in_the_log_of_the_only_one() {
     let api = Api::start().await;
     let owner = api.key_with(Role::ProjectOwner);
-    for (path, code) in [("/a", "none"), ("/a", "CONFLICT"), ("relative", "BAD_USER_INPUT")] {
+    for (bucket, code) in [("a", "none"), ("a", "CONFLICT"), ("", "BAD_USER_INPUT")] {
+        let storage =
+            format!(r#"{{s3: {{bucket: "{bucket}", accessKeyId: "k", secretAccessKey: {{value: "v"}}}}}}"#);
         let register = format!(
-            r#"mutation {{ registerRepository(input: {{name: "main", storage: {{local: {{path: "{path}"}}}}}}) {{ __typename }} }}"#
+            r#"mutation {{ registerRepository(input: {{name: "main", storage: {storage}}}) {{ __typename }} }}"#
         );
         assert_eq!(api.ask_as(&owner, &register, json!({})).await.code(), code);
     }
@@ -318,11 +320,45 @@ async fn the_export_has_a_verifiable_line_for_each_entry() {
         previous_hash = hasher.finalize().to_hex().to_string();
         assert_eq!(value["hash"], previous_hash);
     }
-    assert_eq!(text.lines().count(), 300);
+    // The clock stands still here, so that the export itself is the last one in it.
+    assert_eq!(text.lines().count(), 301);
+    assert!(text.lines().last().unwrap().contains("\"exportAuditLog\""));
     assert_eq!(export(api.owner.clone(), "/audit.jsonl?to=2020-01-01T00:00:00Z").await.body, json!(""));
     assert_eq!(export(api.owner.clone(), "/audit.jsonl?from=yesterday").await.status.as_u16(), 400);
     let reader = api.key_with(Role::ProjectReadOnly);
     assert_eq!(export(reader, "/audit.jsonl").await.status.as_u16(), 403);
+    let results: Vec<Value> = api
+        .audit(json!({"action": "exportAuditLog"}))
+        .await
+        .iter()
+        .map(|entry| entry["result"].clone())
+        .collect();
+    assert_eq!(results, [json!("REFUSED"), json!("OK"), json!("OK"), json!("OK")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_that_go_elsewhere_or_are_refused_are_written_down() {
+    let api = Api::start().await;
+    let look = r#"{ foreignBackups(storage: {local: {path: "/x"}}) { directory } }"#;
+    api.ask(look, json!({})).await.data();
+    let owner = api.key_with(Role::ProjectOwner);
+    assert_eq!(api.ask_as(&owner, look, json!({})).await.code(), "FORBIDDEN");
+    let results: Vec<Value> = api
+        .audit(json!({"action": "foreignBackups"}))
+        .await
+        .iter()
+        .map(|entry| entry["result"].clone())
+        .collect();
+    assert_eq!(results, [json!("REFUSED"), Value::Null, json!("OK"), Value::Null]);
+    assert_eq!(api.ask_as(&owner, "{ users { nodes { id } } }", json!({})).await.code(), "FORBIDDEN");
+    let refused = api.audit(json!({"action": "users"})).await;
+    assert_eq!(
+        (refused.len(), &refused[0]["result"], &refused[0]["code"]),
+        (1, &json!("REFUSED"), &json!("FORBIDDEN"))
+    );
+    // What is looked up as usual leaves nothing.
+    api.ask_as(&owner, "{ clusters { nodes { id } } }", json!({})).await.data();
+    assert!(api.audit(json!({"action": "clusters"})).await.is_empty());
 }
 
 fn hex(bytes: &[u8]) -> String {

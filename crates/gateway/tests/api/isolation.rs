@@ -327,7 +327,7 @@ async fn an_owner_of_the_project_may_do_everything_in_it() {
     let cancel =
         format!(r#"mutation {{ cancelJob(input: {{jobId: "{}"}}) {{ job {{ id }} }} }}"#, things.job);
     api.ask_as(&owner, &cancel, json!({})).await.data();
-    let register = r#"mutation { registerRepository(input: {name: "second", storage: {local: {path: "/b"}}}) { repository { projectId } } }"#;
+    let register = r#"mutation { registerRepository(input: {name: "second", storage: {s3: {bucket: "b", accessKeyId: "k", secretAccessKey: {value: "v"}}}}) { repository { projectId } } }"#;
     let made = api.ask_as(&owner, register, json!({})).await.data();
     assert_eq!(made["registerRepository"]["repository"]["projectId"], api.tenancy.project_id.to_string());
     let viewer = api
@@ -369,4 +369,46 @@ async fn a_restore_needs_the_right_on_both_sides() {
             ("BAD_USER_INPUT", &json!("targetClusterId"))
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_of_a_project_names_nothing_that_all_projects_share() {
+    let Scene { api, things, .. } = scene().await;
+    let owner = api.key_with(Role::ProjectOwner);
+    let ask = async |field: &str, arguments: &str| {
+        let mutation = format!("mutation {{ {field}(input: {{{arguments}}}) {{ __typename }} }}");
+        let answer = api.ask_as(&owner, &mutation, json!({})).await;
+        (answer.code().to_owned(), answer.words().to_owned())
+    };
+    let reference = r#"{environment: "MILVAULT_SECRET_OF_ANOTHER"}"#;
+    for storage in [
+        String::from(r#"{local: {path: "/b"}}"#),
+        format!(r#"{{s3: {{bucket: "b", accessKeyId: "k", secretAccessKey: {reference}}}}}"#),
+        format!(
+            r#"{{s3: {{bucket: "b", accessKeyId: "k", secretAccessKey: {{value: "v"}}, sessionToken: {reference}}}}}"#
+        ),
+        String::from(r#"{s3: {bucket: "b", defaultCredentialChain: true}}"#),
+        String::from(r#"{gcs: {bucket: "b"}}"#),
+        String::from(r#"{azure: {account: "a", container: "b"}}"#),
+        format!(r#"{{azure: {{account: "a", container: "b", accessKey: {reference}}}}}"#),
+    ] {
+        let (code, words) =
+            ask("registerRepository", &format!(r#"name: "second", storage: {storage}"#)).await;
+        assert_eq!(code, "FORBIDDEN", "{storage}");
+        assert!(words.contains("gateway.project_owners_use_server"), "{words}");
+        let change = format!(r#"clusterId: "{}", storage: {storage}"#, things.cluster);
+        assert_eq!(ask("updateCluster", &change).await.0, "FORBIDDEN", "{storage}");
+    }
+    let token = |token: &str| format!(r#"clusterId: "{}", token: {token}"#, things.cluster);
+    assert_eq!(ask("updateCluster", &token(reference)).await.0, "FORBIDDEN");
+    assert_eq!(ask("updateCluster", &token(r#"{value: "v"}"#)).await.0, "none");
+    let restore = format!(
+        r#"backupId: "{}", targetClusterId: "{}", accessControl: {{passwords: [{{user: "u", password: {reference}}}]}}"#,
+        things.backup, things.cluster
+    );
+    assert_eq!(ask("restoreBackup", &restore).await.0, "FORBIDDEN");
+    // An owner of the organization may.
+    let mutation =
+        format!("mutation {{ updateCluster(input: {{{}}}) {{ cluster {{ id }} }} }}", token(reference));
+    api.ask(&mutation, json!({})).await.data();
 }

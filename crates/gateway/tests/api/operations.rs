@@ -314,6 +314,18 @@ async fn clusters_are_changed_field_by_field_and_checked() {
     );
     let cluster = change(json!({"user": "backup"})).await.data();
     assert_eq!(cluster["updateCluster"]["cluster"]["authentication"]["user"], "backup");
+    for elsewhere in [
+        json!({"uri": "http://unreachable:1"}),
+        json!({"serverName": "milvus"}),
+        json!({"user": "root", "uri": "http://unreachable:1"}),
+    ] {
+        let answer = change(elsewhere.clone()).await;
+        assert_eq!(answer.code(), "BAD_USER_INPUT", "{elsewhere}");
+        assert!(answer.words().contains("give `token` or `password` again"), "{}", answer.words());
+    }
+    change(json!({"uri": "http://milvus:19530", "caPem": null})).await.data();
+    let elsewhere = json!({"uri": "http://milvus:1", "password": {"environment": "MILVAULT_SECRET_MILVUS"}});
+    change(elsewhere).await.data();
     let cluster =
         change(json!({"token": null, "maxBytesPerSecond": null, "uri": "http://unreachable:1"})).await.data();
     assert_eq!(cluster["updateCluster"]["cluster"]["authentication"]["kind"], "NONE");

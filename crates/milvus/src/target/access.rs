@@ -26,7 +26,9 @@ const WORDS_MAX: usize = 100;
 /// and refuses to grant without one, also where authentication is off.
 const ROOT_WITHOUT_PASSWORD: &str = "cm9vdDo=";
 
-/// Makes what does not exist yet; what exists stays as it is. Returns what could not be made, in words.
+/// Makes what does not exist yet. Whoever calls leaves out what users and roles of the target's own are not to get: an
+/// attempt that was cut off may have made some of the others, so that they exist says nothing here. Returns what could
+/// not be made, in words.
 pub(crate) async fn restore(
     cluster: &ConnectedCluster,
     wanted: &AccessControl,

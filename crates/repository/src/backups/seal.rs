@@ -36,7 +36,10 @@ pub(crate) async fn seal(
     let summary = Bytes::from(summary::render(header, &objects));
     let summary_path = layout::summary(header.backup_id);
     let path = layout::manifest(header.backup_id);
-    let write_summary = place.create(&summary_path, summary, Overwrite::Never);
+    // An attempt that was cut off in here may have left one of another cut. Beside a manifest it is that manifest's.
+    let is_sealed = place.facts(&path).await?.is_some();
+    let overwrite = if is_sealed { Overwrite::Never } else { Overwrite::Replace };
+    let write_summary = place.create(&summary_path, summary, overwrite);
     let write_manifest = async {
         let survey = Survey::of(place, &objects).await?;
         let mut packs = PackSizesInOrder::of(&survey);
@@ -98,7 +101,11 @@ fn problem(
         },
     };
     let file = place.display(&layout::file_of(object));
-    Some(format!("`{file}`, where the copy of `{}` lies, {reason}", object.source.key))
+    Some(format!(
+        "`{file}`, where the copy of `{}` lies, {reason}; verify the backups that use it, so that what is damaged is not \
+         used again",
+        object.source.key
+    ))
 }
 
 /// Writes everything but the closing frame.

@@ -1,4 +1,4 @@
-//! The limit of bytes per second through this server.
+//! The limit of bytes per second that are copied, through this server or by a store.
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -10,7 +10,7 @@ const CELL_BYTES: u64 = 1024;
 /// What is waited for at once is at most this part of a second's worth, so that a stop is noticed soon.
 const SLICES_PER_SECOND: u32 = 10;
 
-/// Shared by all copies of a copier.
+/// Shared by all copies of a copier, whichever way each goes.
 pub(crate) struct ByteLimit {
     limiter: DefaultDirectRateLimiter,
     slice_cells: NonZeroU32,

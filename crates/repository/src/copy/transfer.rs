@@ -38,7 +38,7 @@ pub(crate) struct TransferCopier {
     /// Where the objects lie in the first repository.
     objects: ObjectIndex,
     in_store: Option<InStore>,
-    limit: Option<ByteLimit>,
+    limit: Option<Arc<ByteLimit>>,
 }
 
 /// Copies inside one store, signed for the second repository.
@@ -69,7 +69,7 @@ impl TransferCopier {
         to: Arc<dyn Place>,
         objects: &[StoredObject],
         in_store: Option<InStore>,
-        limit: Option<ByteLimit>,
+        limit: Option<Arc<ByteLimit>>,
     ) -> Self {
         Self { from, to, objects: objects.iter().cloned().collect(), in_store, limit }
     }

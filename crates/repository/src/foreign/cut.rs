@@ -3,9 +3,12 @@
 //! ## The instant
 //! milvus-backup flushes one collection after the other, so there is no instant at which all of them were as they are
 //! here. Its own restore gives back everything that is in the files. So must the cut: an earlier one would leave out rows
-//! that the backup holds. It is therefore the instant at which the backup was complete: `end_time`, and where a version
-//! does not write that (from 0.5 on), when the file that describes everything was written, since that comes last. Ids
-//! of Milvus begin with the time at which they were given out, so an `end_time` before that is not believed.
+//! that the backup holds. It is therefore the instant at which the backup was complete: `end_time`. Ids of Milvus begin
+//! with the time at which they were given out, so an `end_time` before that is not believed.
+//!
+//! Versions from 0.5 on write no `end_time`. The file that describes everything was written last, but when that was says
+//! another clock than Milvus's, in seconds that are rounded down, and whoever copies a directory may set it back to any
+//! time. So the cut is later than that and than the newest id by an hour.
 //!
 //! What is told of the flushes only moves it on. It is no bound of its own: `backup_timestamp` is the latest checkpoint
 //! of the collection's channels, which Milvus reads before it seals segments, so rows of the flush itself are later, and
@@ -38,6 +41,10 @@ const SHOWN_CHARS_MAX: usize = 200;
 const MILLISECONDS_MIN: u64 = 100_000_000_000;
 /// Latest instant that is believed, milliseconds since 1970 UTC. A hybrid timestamp has no room for more.
 const INSTANT_MS_MAX: i64 = 1 << 46;
+/// How much later than all that is known the cut is where no end of the backup is told. Every file was copied before
+/// the description was written, so a later cut leaves nothing out and costs nothing, while one that is too early loses
+/// rows. An hour is more than what clocks differ by.
+const UNTOLD_END_MARGIN_MS: i64 = 60 * 60 * 1000;
 /// First version of Milvus that has segments of deletes only.
 const FIRST_WITH_L0: (u32, u32) = (2, 4);
 
@@ -60,13 +67,18 @@ pub(super) fn to_cut(meta: &BackupMeta, written_at_ms: i64) -> Result<Cut, Probl
         database_cut(&mut databases, name).properties = properties([&database.properties]);
     }
     let mut ids = HashSet::new();
+    let may_have_l0 = has_l0_segments(&meta.milvus_version);
+    // Those of one partition are listed with it. Before Milvus had any, a segment was called so whose rows were not found.
+    let deletes_only = |(partition_id, segment): (i64, &SegmentMeta)| {
+        partition_id == ALL_PARTITIONS || (may_have_l0 && segment.is_l0)
+    };
     let mut l0_segments = false;
     for collection in &meta.collection_backups {
-        let cut = collection_cut(collection, has_l0_segments(&meta.milvus_version))?;
+        let cut = collection_cut(collection, may_have_l0)?;
         if !ids.insert(cut.collection_id) {
             return Err(corrupt(collection, "is there twice (`collection_id`)"));
         }
-        l0_segments |= cut.segments.iter().any(|segment| segment.partition_id == ALL_PARTITIONS);
+        l0_segments |= listed_segments(collection).any(deletes_only);
         database_cut(&mut databases, database_name(&collection.db_name)).collections.push(cut);
     }
     let mut databases: Vec<DatabaseCut> = databases.into_values().collect();
@@ -158,9 +170,11 @@ fn database_cut<'a>(databases: &'a mut BTreeMap<String, DatabaseCut>, name: &str
 
 /// See the module.
 fn cut_at_ms(meta: &BackupMeta, written_at_ms: i64) -> i64 {
-    let possible = newest_id_ms(meta).max(1)..=INSTANT_MS_MAX;
-    let complete_at_ms = if possible.contains(&meta.end_time) { meta.end_time } else { written_at_ms };
-    meta.collection_backups.iter().filter_map(flushed_at_ms).fold(complete_at_ms, i64::max)
+    let newest_id_ms = newest_id_ms(meta);
+    let is_told = (newest_id_ms.max(1)..=INSTANT_MS_MAX).contains(&meta.end_time);
+    let complete_at_ms = if is_told { meta.end_time } else { written_at_ms.max(newest_id_ms) };
+    let known_ms = meta.collection_backups.iter().filter_map(flushed_at_ms).fold(complete_at_ms, i64::max);
+    if is_told { known_ms } else { known_ms.saturating_add(UNTOLD_END_MARGIN_MS).min(INSTANT_MS_MAX) }
 }
 
 /// When the newest id of a segment or file was given out.

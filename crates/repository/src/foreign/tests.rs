@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 const WRITTEN_AT_MS: i64 = 1_700_000_000_000;
+/// What is added where no end is told.
+const MARGIN_MS: i64 = 3_600_000;
 
 fn parse(meta: &Value) -> Result<Cut, Problem> {
     to_cut(&serde_json::from_value(meta.clone()).unwrap(), WRITTEN_AT_MS)
@@ -49,8 +51,8 @@ fn nothing_in_the_files_is_later_than_the_cut() {
     let flushed = json!({ "backup_timestamp": hybrid(END_MS - 70_000, 7),
                           "backup_physical_timestamp": END_MS / 1000 - 5 });
     assert_eq!(cut_at(Some(END_MS), &[checkpoint.clone(), flushed.clone(), json!({})]), end_ms);
-    assert_eq!(cut_at(None, &[checkpoint, flushed]), WRITTEN_AT_MS);
-    assert_eq!(cut_at(None, &[]), WRITTEN_AT_MS);
+    assert_eq!(cut_at(None, &[checkpoint, flushed]), WRITTEN_AT_MS + MARGIN_MS);
+    assert_eq!(cut_at(None, &[]), WRITTEN_AT_MS + MARGIN_MS);
     // Clocks differ, and who copies a directory may set times back: a flush that is told is in nevertheless.
     let later = json!({ "backup_physical_timestamp": END_MS / 1000 + 2 });
     assert_eq!(cut_at(Some(END_MS), std::slice::from_ref(&later)), end_ms + 2999);
@@ -61,7 +63,7 @@ fn nothing_in_the_files_is_later_than_the_cut() {
         let wild = json!({ "backup_physical_timestamp": number });
         assert_eq!(cut_at(Some(END_MS), std::slice::from_ref(&wild)), end_ms);
     }
-    assert_eq!(cut_at(Some(1 << 50), &[]), WRITTEN_AT_MS);
+    assert_eq!(cut_at(Some(1 << 50), &[]), WRITTEN_AT_MS + MARGIN_MS);
     assert_eq!(cut_at(None, &[json!({ "backup_timestamp": u64::MAX })]), 1 << 46);
 }
 
@@ -77,9 +79,11 @@ fn an_end_before_the_newest_file_is_not_believed() {
     };
     let given_out = |before_ms| hybrid(u64::try_from(WRITTEN_AT_MS - before_ms).unwrap(), 5);
     assert_eq!(with_log(&json!({ "log_id": given_out(1000) })), WRITTEN_AT_MS - 1000);
-    assert_eq!(with_log(&json!({ "log_id": given_out(999) })), WRITTEN_AT_MS);
+    assert_eq!(with_log(&json!({ "log_id": given_out(999) })), WRITTEN_AT_MS + MARGIN_MS);
     let path = format!("files/insert_log/1/2/3/0/{}", given_out(999));
-    assert_eq!(with_log(&json!({ "log_path": path })), WRITTEN_AT_MS);
+    assert_eq!(with_log(&json!({ "log_path": path })), WRITTEN_AT_MS + MARGIN_MS);
+    // Neither is a description that was given an older time than its files.
+    assert_eq!(with_log(&json!({ "log_id": given_out(-5000) })), WRITTEN_AT_MS + 5000 + MARGIN_MS);
 }
 
 /// Before Milvus 2.4, the second of the flush stood where a hybrid timestamp has milliseconds.
@@ -88,9 +92,10 @@ fn seconds_in_the_place_of_milliseconds_are_not_taken_for_1970() {
     let second = u64::try_from(WRITTEN_AT_MS / 1000 + 7).unwrap();
     let flush = json!({ "backup_timestamp": hybrid(second, 0), "backup_physical_timestamp": second });
     let cut = parse(&with_collections(&[collection(1, &flush)])).unwrap();
-    assert_eq!(cut.cut_at_ms, WRITTEN_AT_MS + 7999);
+    assert_eq!(cut.cut_at_ms, WRITTEN_AT_MS + 7999 + MARGIN_MS);
     let old = json!({ "backup_timestamp": hybrid(second, 0) });
-    assert_eq!(parse(&with_collections(&[collection(1, &old)])).unwrap().cut_at_ms, WRITTEN_AT_MS + 7999);
+    let cut = parse(&with_collections(&[collection(1, &old)])).unwrap();
+    assert_eq!(cut.cut_at_ms, WRITTEN_AT_MS + 7999 + MARGIN_MS);
 }
 
 #[test]
@@ -139,6 +144,26 @@ fn segments_of_deletes_that_had_rows_have_lost_them() {
         let problem = with_segment(version, &segment(9, deltalogs)).unwrap_err();
         assert!(matches!(&problem, Problem::Corrupt(words) if words.contains("segment 3")), "{problem:?}");
     }
+}
+
+/// Deletes of one partition are listed with it, those of all partitions beside the partitions.
+#[test]
+fn segments_of_deletes_are_seen_wherever_they_are_listed() {
+    let l0 = |version: &str, segment: &Value, of_all: bool| {
+        let (segments, l0_segments) =
+            if of_all { (json!([]), json!([segment])) } else { (json!([segment]), json!([])) };
+        let partition = json!({ "partition_id": 2, "partition_name": "p", "segment_backups": segments });
+        let more = json!({ "partition_backups": [partition], "l0_segments": l0_segments });
+        let mut meta = with_collections(&[collection(1, &more)]);
+        meta["milvus_version"] = json!(version);
+        parse(&meta).unwrap().server.capabilities.l0_segments
+    };
+    let logs = json!([{ "binlogs": [{ "log_path": "files/delta_log/1/2/3/4" }] }]);
+    let of_deletes = json!({ "segment_id": 3, "is_l0": true, "deltalogs": logs });
+    let of_rows = json!({ "segment_id": 3, "num_of_rows": 9, "deltalogs": logs });
+    assert!(l0("v2.4.5", &of_deletes, true) && l0("v2.4.5", &of_deletes, false));
+    assert!(!l0("v2.4.5", &of_rows, false));
+    assert!(!l0("2.3.9", &of_deletes, false), "no such Milvus has any");
 }
 
 #[test]

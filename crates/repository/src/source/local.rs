@@ -163,14 +163,20 @@ impl SourceDirectory {
     }
 
     fn refused(&self, key: &str) -> PortError {
-        PortError::new(
-            PortErrorKind::InvalidInput,
-            format!(
-                "`{}` is a symbolic link or no regular file, or leads through a link; such files are not backed up",
-                self.root.join(key).display()
-            ),
-        )
+        refused(&self.root.join(key))
     }
+}
+
+/// A link is not followed, since it may lead to any file of this server.
+fn refused(path: &Path) -> PortError {
+    PortError::new(
+        PortErrorKind::InvalidInput,
+        format!(
+            "`{}` is a symbolic link or no regular file, or leads through a link; such files are not backed up: put what \
+             it leads to in its place",
+            path.display()
+        ),
+    )
 }
 
 fn fingerprint(metadata: &Metadata) -> Fingerprint {
@@ -245,12 +251,10 @@ fn list(
     let mut segments = Vec::new();
     for &kind in kinds {
         let prefix = format!("{}/{collection_id}", kind.directory());
-        for partition in directories(&root.join(&prefix))? {
+        for partition in directories(&root.join(&prefix), |_| true)? {
             let prefix = format!("{prefix}/{partition}");
-            for segment in directories(&root.join(&prefix))? {
-                if segment.parse().is_ok_and(|id: i64| segment_ids.contains(&id)) {
-                    segments.push((kind, format!("{prefix}/{segment}")));
-                }
+            for segment in directories(&root.join(&prefix), |id| segment_ids.contains(&id))? {
+                segments.push((kind, format!("{prefix}/{segment}")));
             }
         }
     }
@@ -269,7 +273,8 @@ fn list(
     Ok(objects)
 }
 
-/// Lists one kind of a collection's binlogs as milvus-backup lays them out, with the groups they lie in.
+/// Lists one kind of a collection's binlogs as milvus-backup lays them out, with the groups they lie in. Links are passed
+/// over: whoever takes such a directory over misses the files that its description names.
 fn list_grouped(
     root: &Path,
     keys: &GroupedKeys,
@@ -315,7 +320,7 @@ fn list_segments(root: &Path, segments: &[(BinlogKind, String)]) -> PortResult<V
     for (kind, prefix) in segments {
         match kind {
             BinlogKind::Insert => {
-                for field in directories(&root.join(prefix))? {
+                for field in directories(&root.join(prefix), |_| true)? {
                     list_logs(root, &format!("{prefix}/{field}"), &mut objects)?;
                 }
             }
@@ -339,7 +344,9 @@ fn list_logs(root: &Path, prefix: &str, objects: &mut Vec<SourceObject>) -> Port
                 size_bytes: metadata.len(),
                 fingerprint: fingerprint(&metadata),
             }),
-            Ok(_) => tracing::warn!(%key, "passed over: not a regular file"),
+            Ok(metadata) if metadata.is_dir() => tracing::warn!(%key, "passed over: not a regular file"),
+            // Without it the backup would lack rows or deletes, and nobody would know.
+            Ok(_) => return Err(refused(&entry.path())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(from_io("look at", &entry.path().display().to_string(), error)),
         }
@@ -347,16 +354,25 @@ fn list_logs(root: &Path, prefix: &str, objects: &mut Vec<SourceObject>) -> Port
     Ok(())
 }
 
-/// Names of the directories in a directory. Links are not followed, here as when files are opened.
-fn directories(parent: &Path) -> PortResult<Vec<String>> {
+/// Names of the directories in a directory that are wanted ids.
+///
+/// # Errors
+/// `InvalidInput` for a link in the place of one: it is not followed, here as when files are opened, and what is behind it
+/// would be missing.
+fn directories(parent: &Path, wanted: impl Fn(i64) -> bool) -> PortResult<Vec<String>> {
     let failure = |error| from_io("list", &parent.display().to_string(), error);
     let mut found = Vec::new();
     for entry in entries(parent)? {
         let entry = entry.map_err(failure)?;
-        if entry.file_type().map_err(failure)?.is_dir()
-            && let Ok(name) = entry.file_name().into_string()
-        {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !name.parse::<i64>().is_ok_and(&wanted) {
+            continue;
+        }
+        let file_type = entry.file_type().map_err(failure)?;
+        if file_type.is_dir() {
             found.push(name);
+        } else if file_type.is_symlink() {
+            return Err(refused(&entry.path()));
         }
     }
     Ok(found)

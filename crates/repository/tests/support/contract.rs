@@ -171,6 +171,12 @@ scenarios! {
         lab.repository.seal(&header, objects).await.unwrap();
         assert_eq!(lab.repository.load_unfinished(backup_id(1)).await.unwrap(), None);
         assert_eq!(lab.verify(backup_id(1), VerifyLevel::Content).await.failures, []);
+
+        lab.repository.save_unfinished(&header, &plan).await.unwrap();
+        for _ in 0..2 {
+            lab.repository.remove_unfinished(backup_id(1)).await.unwrap();
+            assert_eq!(lab.repository.load_unfinished(backup_id(1)).await.unwrap(), None);
+        }
     }
 
     async fn what_a_failed_backup_copied_is_reused(lab) {
@@ -203,6 +209,7 @@ scenarios! {
         let error = lab.repository.seal(&header(backup_id(2)), objects).await.unwrap_err();
         assert_eq!(error.kind(), PortErrorKind::Corrupt);
         assert!(error.to_string().contains(&lost.to_string()), "{error}");
+        assert!(error.to_string().contains("verify the backups that use it"), "{error}");
         assert_eq!(lab.repository.list_backups().await.unwrap(), [backup_id(1)]);
     }
 

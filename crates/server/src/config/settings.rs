@@ -138,6 +138,10 @@ sections! {
         /// Whether a browser that opens `/graphql` gets the GraphiQL editor. Its files come from a public network, unpkg.com,
         /// and the browser checks them by their hashes; where it cannot reach that, the page says so. The API needs none.
         graphiql: bool = true;
+        /// Whether owners of projects may register clusters and repositories by what is the server's own: its directories,
+        /// its identity at a provider, its secret variables and files. All projects share those, so with them the owner of
+        /// one project could reach the files of another. Owners of the organization always may.
+        project_owners_use_server: bool = false;
         /// Web origins, such as `https://console.example.org`, whose pages may use the API besides the server's own.
         allowed_origins: Vec<String> = Vec::new();
         /// Addresses or networks, such as `10.0.0.0/8`, of proxies in front of the server. Requests from there come, for the

@@ -1,7 +1,7 @@
 //! What comes when every collection has ended: users and roles, what was replaced, and staged files.
 
 use super::databases::remove_databases;
-use super::place::shown;
+use super::place::{kept_until, shown};
 use super::{Mode, Restoring, drill};
 use milvault_domain::job::JobPhase;
 use milvault_domain::ports::{PortErrorKind, PortResult};
@@ -30,13 +30,16 @@ pub(super) async fn finish(
 }
 
 async fn restore_access(job: &Restoring<'_>, warnings: &mut Vec<String>) -> PortResult<()> {
-    let (Some(wanted), Some(_), Some(access)) =
+    let (Some(wanted), Some(planned), Some(access)) =
         (&job.request.access_control, &job.plan.access_control, &job.cut.access_control)
     else {
         return Ok(());
     };
+    // What the target has of its own stays as it is. The plan knows what that is: an attempt that was cut off has made
+    // some of the others.
+    let access = planned.part_to_make(access);
     let target = &job.target;
-    let make = || target.milvus.restore_access(access, &wanted.passwords);
+    let make = || target.milvus.restore_access(&access, &wanted.passwords);
     match target.repeat("restore users and roles", make).await {
         Ok(not_made) => warnings.extend(not_made),
         Err(error) if error.is_retryable() => return Err(error),
@@ -48,7 +51,8 @@ async fn restore_access(job: &Restoring<'_>, warnings: &mut Vec<String>) -> Port
     Ok(())
 }
 
-/// Drops what was replaced, if the restore has succeeded as a whole; else says where it is kept.
+/// Drops what was replaced, if the restore has succeeded as a whole and its rows are in place; else says where it is
+/// kept.
 async fn settle_replaced(
     job: &Restoring<'_>,
     states: &mut [RestoredCollection],
@@ -62,9 +66,7 @@ async fn settle_replaced(
         let place = job.place(position);
         let name = shown(&place.plan.target);
         if !succeeded {
-            warnings.push(format!(
-                "the collection that {name} replaced is kept as `{kept_as}` until the restore is resumed or undone"
-            ));
+            warnings.push(kept_until(&place.plan.target, &kept_as));
             continue;
         }
         match place.drop_replaced(state).await {
@@ -75,7 +77,11 @@ async fn settle_replaced(
                     "the collection that {name} replaced is still there as `{kept_as}`: {error}"
                 ));
             }
-            Ok(()) => {}
+            Ok(true) => {}
+            Ok(false) => warnings.push(format!(
+                "the collection that {name} replaced is kept as `{kept_as}`, because the restored one no longer has \
+                 that name: drop it, or undo the restore, which gives it its name back if that is free"
+            )),
         }
     }
     Ok(())

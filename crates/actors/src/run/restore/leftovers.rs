@@ -2,7 +2,7 @@
 //! the target alone, so it does not matter which process began the restore or how it ended.
 
 use super::databases::remove_databases;
-use super::place::Place;
+use super::place::{Place, kept_until, save_state, shown};
 use super::planning::{cluster_in_service, missing};
 use super::target::Target;
 use crate::core::Core;
@@ -13,7 +13,7 @@ use milvault_domain::cluster::Cluster;
 use milvault_domain::ids::JobId;
 use milvault_domain::job::{Job, JobType};
 use milvault_domain::ports::PortResult;
-use milvault_domain::restore::{Restore, RestoreStep, staging_directory};
+use milvault_domain::restore::{CollectionRestore, Restore, RestoreStep, staging_directory};
 use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -46,16 +46,17 @@ pub(crate) async fn clean_up(
     undivided: &TaskTracker,
     reason: &str,
 ) -> PortResult<()> {
-    wait_for_calls(core, undivided).await;
+    let have_ended = wait_for_calls(core, undivided).await;
     let catalog = &core.deps.catalog;
     let find = || catalog.restore(job.id);
     let restore = Retry::of(&core.settings).run("look up the restore", find).await?;
     // Nothing was touched before there was a plan.
     let Some(restore) = restore.filter(|restore| restore.plan.is_some()) else { return Ok(()) };
+    tell_what_is_kept(core, job.id, &restore).await?;
     let cluster = cluster_in_service(core, restore.request.target_cluster_id).await?;
     let at_target = async {
         let target = Target::connect(core, &cluster, &TaskTracker::new()).await?;
-        take_away_unfinished(core, &target, job.id, &restore, reason).await
+        take_away_unfinished(core, &target, job.id, &restore, reason, have_ended).await
     };
     // Neither has to wait for the other, nor is kept from it when the other's server is away.
     let (taken_away, removed) =
@@ -73,22 +74,45 @@ pub(crate) async fn remember_leftovers(core: &Core, job: &Job, failure: String) 
 }
 
 /// Waits for the calls of stopped work that are still on their way: what they do must not happen behind the back of
-/// whoever takes the job up next. One that never ends keeps nobody waiting for ever.
-pub(crate) async fn wait_for_calls(core: &Core, undivided: &TaskTracker) {
+/// whoever takes the job up next. One that never ends keeps nobody waiting for ever. Returns whether all have ended.
+pub(crate) async fn wait_for_calls(core: &Core, undivided: &TaskTracker) -> bool {
     undivided.close();
-    if timeout(core.settings.cleanup_time_max / UNDIVIDED_TIME_SHARE, undivided.wait()).await.is_err() {
+    let time_max = core.settings.cleanup_time_max / UNDIVIDED_TIME_SHARE;
+    let have_ended = timeout(time_max, undivided.wait()).await.is_ok();
+    if !have_ended {
         tracing::warn!("a call to the target does not end; nobody waits for it any longer");
     }
+    have_ended
+}
+
+/// Says of the collections that are done what is kept for them: the end of a restore, which says so otherwise, did not
+/// come.
+async fn tell_what_is_kept(core: &Core, job_id: JobId, restore: &Restore) -> PortResult<()> {
+    let Some(plan) = &restore.plan else { return Ok(()) };
+    for (position, (collection, state)) in plan.collections.iter().zip(&restore.collections).enumerate() {
+        let kept_as = state.replaced.as_ref().and_then(|replaced| replaced.kept_as.as_deref());
+        let (RestoreStep::Done, Some(kept_as)) = (state.step, kept_as) else { continue };
+        let words = kept_until(&collection.target, kept_as);
+        if state.warnings.contains(&words) {
+            continue;
+        }
+        let mut state = state.clone();
+        state.warnings.push(words);
+        save_state(core, job_id, position, &state).await?;
+    }
+    Ok(())
 }
 
 /// Removes the collections that a restore has begun and not finished, puts back what had to give way for them, and drops
-/// the databases it created if they are empty.
+/// the databases it created if they are empty. `have_ended` says whether no call of the stopped work is still on its way:
+/// where one may be a rename, what is recorded of the collection stays, so that whoever resumes or undoes looks again.
 pub(crate) async fn take_away_unfinished(
     core: &Core,
     target: &Target,
     job_id: JobId,
     restore: &Restore,
     reason: &str,
+    have_ended: bool,
 ) -> PortResult<()> {
     let Some(plan) = &restore.plan else { return Ok(()) };
     let mut work = Vec::new();
@@ -101,13 +125,19 @@ pub(crate) async fn take_away_unfinished(
         };
         let place = Place { core, target, job_id, position, plan: collection };
         let mut state = state.clone();
+        let unsettled = (!have_ended && state.replaced.is_some()).then(|| state.clone());
         work.push(
             async move {
                 let warnings = place.take_away(&mut state).await?;
                 if !begun {
                     return Ok(());
                 }
-                state.step = RestoreStep::Failed;
+                if let Some(before) = unsettled {
+                    state = before;
+                    state.warnings.push(may_be_renamed(place.plan));
+                } else {
+                    state.step = RestoreStep::Failed;
+                }
                 state.failure = Some(reason.to_owned());
                 state.warnings.extend(warnings);
                 place.save(&state).await
@@ -117,6 +147,14 @@ pub(crate) async fn take_away_unfinished(
     }
     futures::stream::iter(work).buffer_unordered(WIDTH).try_collect::<()>().await?;
     remove_databases(core, target, job_id, plan).await
+}
+
+fn may_be_renamed(collection: &CollectionRestore) -> String {
+    format!(
+        "a call to the target did not end, and may still rename the collection that {} was to replace: resume or undo \
+         the restore, which gives it its name back",
+        shown(&collection.target)
+    )
 }
 
 /// Removes the staged files of a restore.

@@ -127,6 +127,7 @@ impl Place<'_> {
         // It was dropped when the restore had succeeded.
         let Some(kept_as) = &replaced.kept_as else { return Ok(Vec::new()) };
         let (own, kept) = (&self.plan.target, self.beside(kept_as));
+        let told = kept_until(own, kept_as);
         if self.target.has(&kept, replaced.collection_id).await? {
             if self.target.holder(own).await?.is_some() {
                 let words = format!(
@@ -138,6 +139,7 @@ impl Place<'_> {
             self.target.rename(&kept, &own.collection, replaced.collection_id).await?;
         } else if !self.target.has(own, replaced.collection_id).await? {
             state.replaced = None;
+            state.warnings.retain(|words| *words != told);
             return Ok(vec![format!("the collection that {} replaced is no longer there", shown(own))]);
         }
         let mut warnings = Vec::new();
@@ -150,25 +152,34 @@ impl Place<'_> {
             }
         }
         state.replaced = None;
+        state.warnings.retain(|words| *words != told);
         Ok(warnings)
     }
 
-    /// Drops the collection that had to give way, for the restore has succeeded.
-    pub(crate) async fn drop_replaced(&self, state: &mut RestoredCollection) -> PortResult<()> {
-        let Some(replaced) = &mut state.replaced else { return Ok(()) };
-        let Some(kept_as) = &replaced.kept_as else { return Ok(()) };
-        let kept =
-            CollectionName { database: self.plan.target.database.clone(), collection: kept_as.clone() };
-        self.target.drop_collection(&kept, replaced.collection_id).await?;
+    /// Drops the collection that had to give way, for the restore has succeeded. Returns false and leaves it when the
+    /// restored one has lost its place since: its rows may be the only ones.
+    pub(crate) async fn drop_replaced(&self, state: &mut RestoredCollection) -> PortResult<bool> {
+        let Some(replaced) = &mut state.replaced else { return Ok(true) };
+        let Some(kept_as) = &replaced.kept_as else { return Ok(true) };
+        let own = &self.plan.target;
+        let is_in_place = match state.target_collection_id {
+            Some(collection_id) => self.target.has(own, collection_id).await?,
+            None => false,
+        };
+        if !is_in_place {
+            return Ok(false);
+        }
+        self.target.drop_collection(&self.beside(kept_as), replaced.collection_id).await?;
+        let told = kept_until(own, kept_as);
         replaced.kept_as = None;
-        self.save(state).await
+        state.warnings.retain(|words| *words != told);
+        self.save(state).await?;
+        Ok(true)
     }
 
     /// Records what has become of the collection. Durable when it returns.
     pub(crate) async fn save(&self, state: &RestoredCollection) -> PortResult<()> {
-        let position = u32::try_from(self.position).unwrap_or(u32::MAX);
-        let save = || self.core.deps.catalog.save_restored_collection(self.job_id, position, state);
-        Retry::of(&self.core.settings).run("record a collection's restore", save).await
+        save_state(self.core, self.job_id, self.position, state).await
     }
 
     fn beside(&self, collection: &str) -> CollectionName {
@@ -187,6 +198,26 @@ impl Place<'_> {
         let head_bytes = name.collection.floor_char_boundary(NAME_BYTES_MAX - tail.len());
         format!("{}{tail}", &name.collection[..head_bytes])
     }
+}
+
+/// Records what has become of a collection, also where the target cannot be reached. Durable when it returns.
+pub(crate) async fn save_state(
+    core: &Core,
+    job_id: JobId,
+    position: usize,
+    state: &RestoredCollection,
+) -> PortResult<()> {
+    let position = u32::try_from(position).unwrap_or(u32::MAX);
+    let save = || core.deps.catalog.save_restored_collection(job_id, position, state);
+    Retry::of(&core.settings).run("record a collection's restore", save).await
+}
+
+/// What people are told while the collection that had to give way for `name` is kept.
+pub(crate) fn kept_until(name: &CollectionName, kept_as: &str) -> String {
+    format!(
+        "the collection that {} replaced is kept as `{kept_as}` until the restore is resumed or undone",
+        shown(name)
+    )
 }
 
 /// As people write it.

@@ -6,7 +6,7 @@ use milvault_domain::backup::{Backup, BackupStatus, CollectionName};
 use milvault_domain::cluster::Cluster;
 use milvault_domain::error::InvalidInput;
 use milvault_domain::ids::{BackupId, ClusterId, JobId};
-use milvault_domain::milvus::{CollectionCut, Cut};
+use milvault_domain::milvus::{CollectionCut, Cut, ServerInfo};
 use milvault_domain::object::StoredObject;
 use milvault_domain::ports::{BackupRepository, Inventory, PortError, PortErrorKind, PortResult};
 use milvault_domain::restore::{
@@ -107,19 +107,20 @@ fn item_includes(item: &ChosenItem, database: &str, collection: &str) -> bool {
 }
 
 /// Makes the plan. One that continues a former restore keeps what that one has finished, and plans the rest as if the
-/// finished collections were not there.
+/// finished collections, and the users and roles that it was to make, were not there.
 pub(crate) fn plan(
     job_id: JobId,
     request: &RestoreRequest,
     cut: &Cut,
     objects: &ObjectsByCollection,
     inventory: &Inventory,
+    server: &ServerInfo,
     former: Option<&Former>,
 ) -> Result<(RestorePlan, Vec<RestoredCollection>), InvalidInput> {
     let sizes = sizes(objects);
     let others = former.map(|former| without_finished(inventory, former));
     let inventory = others.as_ref().unwrap_or(inventory);
-    let mut plan = plan_restore(&PlanInput { job_id, request, cut, sizes: &sizes, inventory })?;
+    let mut plan = plan_restore(&PlanInput { job_id, request, cut, sizes: &sizes, inventory, server })?;
     let mut states: Vec<RestoredCollection> = plan
         .collections
         .iter()
@@ -159,6 +160,11 @@ fn without_finished(inventory: &Inventory, former: &Former) -> Inventory {
     let mut others = inventory.clone();
     for database in &mut others.databases {
         database.collections.retain(|collection| !finished.contains(&collection.collection_id));
+    }
+    // A role that the former restore made but could not grant everything to is completed, not taken for the target's own.
+    if let Some(access) = &former.plan.access_control {
+        others.users.retain(|user| !access.users.contains(user));
+        others.roles.retain(|role| !access.roles.contains(role));
     }
     others
 }

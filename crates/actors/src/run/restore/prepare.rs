@@ -98,8 +98,10 @@ async fn make_plan(
     let objects = at_hand.objects(&run.core, &wanted).await?;
     // As late as can be, for what is planned must still be true when it is done.
     let inventory = take_inventory(preparing).await?;
-    let (plan, states) = plan(run.job.id, request, &at_hand.cut, &objects, &inventory, former.as_ref())
-        .map_err(|error| PortError::with_source(PortErrorKind::InvalidInput, error.to_string(), error))?;
+    let server = preparing.target.milvus.server();
+    let (plan, states) =
+        plan(run.job.id, request, &at_hand.cut, &objects, &inventory, server, former.as_ref())
+            .map_err(|error| PortError::with_source(PortErrorKind::InvalidInput, error.to_string(), error))?;
     let catalog = &run.core.deps.catalog;
     let save = || catalog.save_restore_plan(run.job.id, &plan, &states);
     run.retry().run("keep the plan", save).await?;
@@ -126,7 +128,7 @@ async fn clean_up_former(
     // It ended before it had planned, hence before it had touched anything.
     let Some(plan) = former.plan.clone() else { return Ok(None) };
     let reason = format!("not finished; restored anew by job {}", run.job.id);
-    take_away_unfinished(&run.core, target, job_id, &former, &reason).await?;
+    take_away_unfinished(&run.core, target, job_id, &former, &reason, true).await?;
     let directory = staging_directory(job_id);
     run.core.remove("remove staged files", || stager.remove(&directory)).await?;
     Ok(Some(Former { plan, collections: former.collections }))

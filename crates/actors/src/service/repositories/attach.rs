@@ -6,16 +6,22 @@ use crate::error::ServiceError;
 use crate::found::{HEADERS_AT_ONCE, bounded, read_backup, read_head};
 use crate::request::{AttachedBackups, NewRepository};
 use crate::retry::Retry;
+use chrono::TimeDelta;
 use futures::StreamExt;
 use milvault_domain::error::check_name;
-use milvault_domain::ids::{BackupId, ProjectId};
+use milvault_domain::ids::{BackupId, HoldId, ProjectId};
 use milvault_domain::ports::{AttachedRepository, BackupRepository};
+use milvault_domain::recovery::{doubt_hold, grace_hold};
 use milvault_domain::repository::Repository;
 use std::sync::Arc;
 
+/// How long nothing that was found expires: as long as after a rebuild of the catalog, unless that is told otherwise.
+const GRACE: TimeDelta = TimeDelta::days(3);
+
 impl Service {
     /// Registers a repository that exists, and adds its backups to the catalog. Nothing in it is changed. Backups that
-    /// cannot be read are named and left out. Expiry times that are over stay: retention decides about them.
+    /// cannot be read are named and left out. Those whose time is over, or soon, are held for some days: the rules that
+    /// may keep them are not known here, and it may be another Milvault that still has them.
     ///
     /// One that is registered already is only accepted when it has backups that the catalog does not know: an earlier
     /// call may have been cut off. It keeps its name then.
@@ -97,11 +103,23 @@ impl Service {
         while let Some((backup_id, head)) = heads.next().await {
             let (project_id, id) = (repository.project_id, repository.id);
             let backup = match head {
-                Ok(head) => read_backup(opened.as_ref(), retry, head, project_id, id).await,
+                Ok(head) => {
+                    let record_is_lost = head.record_failure.is_some();
+                    let found = read_backup(opened.as_ref(), retry, head, project_id, id).await;
+                    found.map(|found| (found, record_is_lost))
+                }
                 Err(error) => Err(error),
             };
             match backup {
-                Ok(backup) => {
+                Ok((mut backup, record_is_lost)) => {
+                    let now = self.deps().clock.now();
+                    let hold_id = HoldId::from_uuid(self.deps().ids.new_uuid());
+                    let hold = if record_is_lost {
+                        doubt_hold(&backup.backup, hold_id, now)
+                    } else {
+                        grace_hold(&backup.backup, &backup.holds, hold_id, now, GRACE)
+                    };
+                    backup.holds.extend(hold);
                     let insert = || self.deps().catalog.insert_found_backups(std::slice::from_ref(&backup));
                     added += retry.run("add a backup that was found", insert).await?;
                 }

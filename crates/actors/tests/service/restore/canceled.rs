@@ -2,11 +2,12 @@
 
 use super::cut_off::{all_points, begin_and_hang};
 use super::stage::{Stage, cities};
+use super::undone::undone;
 use crate::support::bounded;
 use crate::support::fakes::gates::Act;
 use futures::StreamExt;
 use milvault_domain::job::JobState;
-use milvault_domain::restore::RestoreStep;
+use milvault_domain::restore::{ConflictPolicy, RestoreRequest, RestoreStep};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -47,6 +48,10 @@ async fn cancel_at(point: &'static str, number: usize) {
     }
     let left: Vec<&String> = names.iter().filter(|name| name.contains("milvault")).collect();
     let is_kept = done(0) && old_name.is_some();
+    if let Some(kept) = old_name.filter(|_| done(0)) {
+        let warnings = &restore.collections[0].warnings;
+        assert!(warnings.iter().any(|words| words.contains(&kept.collection)), "{context}: {warnings:?}");
+    }
     assert_eq!(left.len(), usize::from(is_kept), "{context}: {left:?}");
     assert_eq!(stage.target.staged(), Vec::<String>::new(), "{context}");
 }
@@ -76,6 +81,38 @@ async fn what_is_done_stays_and_the_rest_can_be_resumed() {
         let next = server.service.resume_restore(job_id, "tester".to_owned()).await.unwrap();
         assert_eq!(server.ended(next.id).await.state, JobState::Successful);
         assert_eq!(stage.seen(), stage.wanted());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rename_that_ends_after_the_clean_up_can_be_undone() {
+    bounded(async {
+        let (mut stage, server) = Stage::new().await;
+        server.shutdown().await;
+        stage.world.settings.cleanup_time_max = std::time::Duration::from_secs(4);
+        let server = stage.world.start().await;
+        let old_id = stage.occupy();
+        let request = RestoreRequest { conflict: ConflictPolicy::Replace, ..stage.only("default", "cities") };
+        let hold = stage.world.gates.hold_once("rename_collection");
+        let job_id = stage.begin(&server, request).await;
+        stage.world.gates.reached("rename_collection", 1).await;
+        server.service.cancel_job(job_id).await.unwrap();
+        assert_eq!(server.ended(job_id).await.state, JobState::Canceled);
+        assert_eq!(stage.name_of(old_id), Some(cities()));
+
+        hold.add_permits(1);
+        stage.world.gates.reached("renamed_collection", 1).await;
+        assert_ne!(stage.name_of(old_id), Some(cities()), "behind everybody's back");
+        let collection = stage.restore_row(job_id).collections.remove(0);
+        assert!(collection.failure.unwrap().contains("canceled"));
+        assert!(collection.warnings.iter().any(|words| words.contains("may still rename")));
+
+        let undo = undone(&server, job_id).await;
+        assert_eq!((undo.state, undo.failure), (JobState::Successful, None));
+        assert_eq!(stage.name_of(old_id), Some(cities()));
+        assert!(stage.target.state().find(&cities()).unwrap().aliases.contains("towns"));
+        stage.assert_tidy("undone");
     })
     .await;
 }

@@ -1,10 +1,13 @@
 //! Names of the target that are taken.
 
 use super::stage::{Stage, cities, orders};
+use super::undone::undone;
 use crate::support::bounded;
 use crate::support::fakes::server::row;
 use milvault_domain::job::JobState;
-use milvault_domain::restore::{ConflictPolicy, RestoreRequest, RestoreSelection, RestoreStep};
+use milvault_domain::restore::{
+    AccessRestore, ConflictPolicy, RestoreRequest, RestoreSelection, RestoreStep,
+};
 
 #[tokio::test]
 async fn a_conflict_fails_the_job_before_anything_is_touched() {
@@ -125,6 +128,33 @@ async fn a_replaced_collection_is_kept_when_others_fail() {
         let restore = stage.restore_row(job.id);
         assert!(restore.warnings.iter().any(|words| words.contains(&kept.collection)), "{restore:?}");
         assert_eq!(restore.collections[0].replaced.as_ref().unwrap().kept_as, Some(kept.collection));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replaced_collection_is_kept_when_the_new_one_is_gone() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        let old_id = stage.occupy();
+        let hold = stage.world.gates.hold_once("restore_access");
+        let access_control = Some(AccessRestore { passwords: vec![] });
+        let job_id = stage.begin(&server, RestoreRequest { access_control, ..stage.replacing() }).await;
+        // All are done, and the old one is not dropped yet.
+        stage.world.gates.reached("restore_access", 1).await;
+        stage.target.state().databases.get_mut("default").unwrap().retain(|other| other.name != "cities");
+        hold.add_permits(1);
+        let job = server.ended(job_id).await;
+        assert_eq!((job.state, job.failure), (JobState::Successful, None));
+        let kept = stage.name_of(old_id).unwrap();
+        assert_eq!(stage.target.rows(&kept)["_default"], [row(&["1", "old", "old"])]);
+        let restore = stage.restore_row(job_id);
+        assert!(restore.warnings.iter().any(|words| words.contains(&kept.collection)), "{restore:?}");
+        assert_eq!(restore.collections[0].replaced.as_ref().unwrap().kept_as, Some(kept.collection));
+
+        let undo = undone(&server, job_id).await;
+        assert_eq!((undo.state, undo.failure), (JobState::Successful, None));
+        assert_eq!(stage.name_of(old_id), Some(cities()));
     })
     .await;
 }

@@ -182,6 +182,30 @@ async fn users_and_roles_are_made_at_the_end_and_their_trouble_is_a_warning() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_there_gets_no_grants() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        stage.source.state().roles.extend(["reader".to_owned(), "writer".to_owned()]);
+        let made = server.back_up(stage.source_id).await;
+        server.ended(made.job.id).await;
+        stage.target.state().roles.insert("reader".to_owned());
+        let request = RestoreRequest {
+            backup_id: made.backup.id,
+            access_control: Some(AccessRestore { passwords: vec![] }),
+            ..stage.request()
+        };
+        let job = stage.restore(&server, request).await;
+        assert_eq!((job.state, job.failure), (JobState::Successful, None));
+        let plan = stage.restore_row(job.id).plan.unwrap().access_control.unwrap();
+        assert_eq!((plan.roles, plan.grant_count), (vec!["writer".to_owned()], 1));
+        let at_target = stage.target.state();
+        assert!(at_target.roles.contains("writer"));
+        assert_eq!(at_target.grants, 1, "only what the plan counts");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_dry_run_touches_nothing() {
     bounded(async {
         let (stage, server) = Stage::new().await;

@@ -8,7 +8,7 @@ use milvault_actors::ServiceError;
 use milvault_domain::ids::JobId;
 use milvault_domain::job::{Job, JobState};
 use milvault_domain::ports::PortErrorKind;
-use milvault_domain::restore::RestoreStep;
+use milvault_domain::restore::{AccessRestore, RestoreRequest, RestoreStep};
 
 pub(super) async fn undone(server: &Server, job_id: JobId) -> Job {
     let job = server.service.undo_restore(job_id, "tester".to_owned()).await.unwrap();
@@ -220,6 +220,28 @@ async fn staged_files_that_a_clean_up_could_not_remove_are_removed_by_an_undo() 
         let undo = undone(&server, job_id).await;
         assert_eq!((undo.state, undo.failure), (JobState::Successful, None));
         stage.assert_tidy("undone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_undo_says_that_roles_stay() {
+    bounded(async {
+        let (stage, server) = Stage::new().await;
+        stage.source.state().roles.insert("reader".to_owned());
+        let made = server.back_up(stage.source_id).await;
+        server.ended(made.job.id).await;
+        let request = RestoreRequest {
+            backup_id: made.backup.id,
+            access_control: Some(AccessRestore { passwords: vec![] }),
+            ..stage.request()
+        };
+        let job = stage.restore(&server, request).await;
+        let undo = undone(&server, job.id).await;
+        assert_eq!((undo.state, undo.failure), (JobState::Successful, None));
+        assert!(stage.target.state().roles.contains("reader"));
+        let warnings = stage.world.catalog.restore_warnings(undo.id);
+        assert!(warnings.iter().any(|words| words.contains("are not undone")), "{warnings:?}");
     })
     .await;
 }

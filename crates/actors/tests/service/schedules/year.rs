@@ -406,10 +406,10 @@ impl Year {
                 }
                 self.kill().await;
                 self.stage.world.gates.clear(point);
-                let resumed = self.stage.world.gates.calls("load_unfinished") + 1;
-                let gate = self.stage.world.gates.hold_once("load_unfinished");
+                let resumed = self.stage.world.gates.calls("read_header") + 1;
+                let gate = self.stage.world.gates.hold_once("read_header");
                 self.start_after(days(down)).await;
-                self.stage.world.gates.reached("load_unfinished", resumed).await;
+                self.stage.world.gates.reached("read_header", resumed).await;
                 self.note_start().await;
                 gate.add_permits(1);
                 self.settle().await;

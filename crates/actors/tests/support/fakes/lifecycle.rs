@@ -146,6 +146,16 @@ impl LifecycleCatalog for MemoryCatalog {
         Ok(over)
     }
 
+    async fn take_deletions(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()> {
+        let mut tables = self.tables();
+        for id in backup_ids {
+            if tables.backups[id].status == BackupStatus::Available {
+                tables.end_backup(*id, BackupStatus::Deleted, now);
+            }
+        }
+        Ok(())
+    }
+
     async fn retained(&self, cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<Retained> {
         let tables = self.tables();
         let available = tables

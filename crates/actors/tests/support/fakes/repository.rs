@@ -69,7 +69,6 @@ impl RepositoryState {
             assert_eq!(*before, manifest, "a manifest must never change");
         }
         sealed.insert(header.backup_id, manifest);
-        self.unfinished.lock().unwrap().remove(&header.backup_id);
     }
 
     /// Damages the stored objects that were made of such files.
@@ -131,6 +130,11 @@ impl BackupRepository for FakeRepository {
         Ok(self.state.unfinished.lock().unwrap().get(&backup_id).cloned())
     }
 
+    async fn remove_unfinished(&self, backup_id: BackupId) -> PortResult<()> {
+        self.state.unfinished.lock().unwrap().remove(&backup_id);
+        Ok(())
+    }
+
     async fn load_index(
         &self,
         _: ClusterId,
@@ -162,6 +166,8 @@ impl BackupRepository for FakeRepository {
     async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {
         self.gates.pass("seal").await?;
         self.state.write_manifest(header, objects);
+        self.gates.pass("manifest_visible").await?;
+        self.state.unfinished.lock().unwrap().remove(&header.backup_id);
         self.gates.pass("sealed").await?;
         Ok(SealReceipt { manifest_bytes: MANIFEST_BYTES })
     }

@@ -9,7 +9,8 @@ use super::stager::IMPORT_ROOT;
 use async_trait::async_trait;
 use milvault_domain::backup::{BackupScope, CollectionName};
 use milvault_domain::milvus::{
-    AccessControl, Cut, DatabaseCut, IndexDescription, LoadState, Property, ServerInfo, TIME_TO_LIVE_PROPERTY,
+    AccessControl, Cut, DatabaseCut, Grant, IndexDescription, LoadState, Property, RoleDescription,
+    ServerInfo, TIME_TO_LIVE_PROPERTY,
 };
 use milvault_domain::ports::{
     CollectionInventory, CreatedCollection, DatabaseInventory, ImportProgress, ImportRequest, ImportState,
@@ -82,8 +83,20 @@ impl MilvusCluster for TargetConnection {
             DatabaseCut { name: database.clone(), properties: vec![], collections }
         };
         let wanted = state.databases.iter().filter(|(database, _)| scope.includes_database(database));
-        let access =
-            AccessControl { users: state.users.iter().cloned().collect(), ..AccessControl::default() };
+        let role = |name: &String| RoleDescription { name: name.clone(), users: vec![] };
+        let grant = |role: &String| Grant {
+            role: role.clone(),
+            object_type: "Collection".to_owned(),
+            object_name: "*".to_owned(),
+            database: "default".to_owned(),
+            privilege: "Query".to_owned(),
+            grantor: "root".to_owned(),
+        };
+        let access = AccessControl {
+            users: state.users.iter().cloned().collect(),
+            roles: state.roles.iter().map(role).collect(),
+            grants: state.roles.iter().map(grant).collect(),
+        };
         Ok(Cut {
             cut_at_ms: state.now_ms - 1,
             server: server_of(&state),

@@ -4,7 +4,7 @@ use super::selection::{cropped, near};
 use super::target::{Findings, list_some};
 use super::validate::ROOT_USER;
 use crate::error::InvalidInput;
-use crate::milvus::Cut;
+use crate::milvus::{AccessControl, Cut, RoleDescription};
 use crate::ports::Inventory;
 use crate::restore::{AccessPlan, AccessRestore};
 use std::collections::HashSet;
@@ -57,6 +57,32 @@ pub(super) fn plan(
         grant_count: access.grants.iter().filter(|grant| is_made(&grant.role)).count() as u64,
         roles: owned(&new_roles),
     })
+}
+
+impl AccessPlan {
+    /// What is to be made of a backup's users and roles: those that are new, memberships of which the user or the role
+    /// is new, and grants of new roles. What the target has of its own gets nothing; so the roles that every Milvus has
+    /// get no grants.
+    #[must_use]
+    pub fn part_to_make(&self, access: &AccessControl) -> AccessControl {
+        let new_users: HashSet<&str> = self.users.iter().map(String::as_str).collect();
+        let new_roles: HashSet<&str> = self.roles.iter().map(String::as_str).collect();
+        let part_of_role = |role: &RoleDescription| {
+            let is_new = new_roles.contains(role.name.as_str());
+            let gets_it = |user: &&String| is_new || new_users.contains(user.as_str());
+            let users: Vec<String> = role.users.iter().filter(gets_it).cloned().collect();
+            (is_new || !users.is_empty()).then(|| RoleDescription { name: role.name.clone(), users })
+        };
+        // Whoever makes them tells of users without a password.
+        let is_wanted =
+            |user: &&String| new_users.contains(user.as_str()) || self.users_without_password.contains(user);
+        let is_granted = |role: &str| new_roles.contains(role);
+        AccessControl {
+            users: access.users.iter().filter(is_wanted).cloned().collect(),
+            roles: access.roles.iter().filter_map(part_of_role).collect(),
+            grants: access.grants.iter().filter(|grant| is_granted(&grant.role)).cloned().collect(),
+        }
+    }
 }
 
 fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -214,7 +214,7 @@ proptest! {
         inventory in target(),
         request in requests(),
     ) {
-        let input = PlanInput { job_id: job_id(), request: &request, cut: &cut, sizes: &HashMap::new(), inventory: &inventory };
+        let input = PlanInput { job_id: job_id(), request: &request, cut: &cut, sizes: &HashMap::new(), inventory: &inventory, server: &cut.server };
         if let Ok(plan) = plan_restore(&input) {
             check(&plan, &request, &cut, &inventory)?;
             prop_assert_eq!(plan_restore(&input).unwrap(), plan);

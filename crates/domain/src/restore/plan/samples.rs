@@ -156,6 +156,16 @@ pub(super) fn plan(
     cut: &Cut,
     inventory: &Inventory,
 ) -> Result<RestorePlan, InvalidInput> {
+    plan_into(&cut.server, request, cut, inventory)
+}
+
+/// A plan for a target of this version.
+pub(super) fn plan_into(
+    server: &ServerInfo,
+    request: &RestoreRequest,
+    cut: &Cut,
+    inventory: &Inventory,
+) -> Result<RestorePlan, InvalidInput> {
     let sizes = HashMap::from([
         ((1, 10), (4, 400)),
         ((1, 11), (2, 200)),
@@ -163,7 +173,7 @@ pub(super) fn plan(
         ((2, 20), (8, 800)),
         ((3, 30), (16, 1_600)),
     ]);
-    plan_restore(&PlanInput { job_id: job_id(), request, cut, sizes: &sizes, inventory })
+    plan_restore(&PlanInput { job_id: job_id(), request, cut, sizes: &sizes, inventory, server })
 }
 
 pub(super) fn named(database: &str, collection: &str) -> CollectionName {

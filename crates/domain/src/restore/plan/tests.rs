@@ -2,7 +2,7 @@
 
 use super::samples::{
     access, collection, collection_rename, cut, database, database_rename, inventory, item, named, plan,
-    property, request, shop,
+    plan_into, property, request, shop,
 };
 use crate::milvus::LoadState;
 use crate::restore::{
@@ -11,6 +11,7 @@ use crate::restore::{
 };
 use crate::secret::{Secret, SecretValue};
 
+mod abilities;
 mod access_control;
 mod aliases;
 mod choices;

@@ -186,6 +186,7 @@ impl BackupMutation {
             name: input.name,
             created_by: caller.principal.name.clone(),
         };
+        context.permit_place(&request.storage)?;
         let made = backend.service.keyed(input.idempotency_key).adopt_backup(request).await?;
         context.note_target(made.backup.id);
         context.note("jobId", made.job.id);

@@ -138,6 +138,8 @@ impl ClusterMutation {
             caller.project_for(Action::ManageClusters, wanted.or(Some(repository.project_id)))?;
         context.note_project(project_id);
         let new = input.check(project_id)?;
+        context.permit_place(&new.storage)?;
+        context.permit_secret(new.endpoint.auth.secret())?;
         let made = backend.service.register_cluster(new).await?;
         context.note_target(made.id);
         Ok(RegisterClusterPayload { cluster: made.into() })
@@ -153,6 +155,12 @@ impl ClusterMutation {
         let cluster_id: ClusterId = parse_id("clusterId", &input.cluster_id)?;
         let current = access::cluster(context, Action::ManageClusters, cluster_id).await?;
         let patch = input.check(&current)?;
+        if let Some(storage) = &patch.storage {
+            context.permit_place(storage)?;
+        }
+        if let Some(endpoint) = patch.endpoint.as_ref().filter(|new| new.auth != current.endpoint.auth) {
+            context.permit_secret(endpoint.auth.secret())?;
+        }
         if let Some(repository_id) = patch.repository_id {
             access::repository(context, Action::View, repository_id).await?;
         }
@@ -225,6 +233,17 @@ impl RegisterClusterInput {
 impl UpdateClusterInput {
     fn check(self, current: &domain::Cluster) -> Result<ClusterPatch, GatewayError> {
         let present = &current.endpoint;
+        let keeps_secret =
+            present.auth != MilvusAuth::None && self.token.is_undefined() && self.password.is_none();
+        let is_elsewhere = self.uri.as_ref().is_some_and(|uri| *uri != present.uri)
+            || is_changed(&self.ca_pem, present.ca_pem.as_ref())
+            || is_changed(&self.server_name, present.server_name.as_ref());
+        if keeps_secret && is_elsewhere {
+            // Whoever may change an address must not learn by it what others gave for the one before.
+            let rule = "give `token` or `password` again when `uri`, `caPem` or `serverName` change: what is kept for \
+                        one address is not sent to another";
+            return Err(GatewayError::bad_field("uri", rule));
+        }
         let auth = changed_authentication(
             self.token,
             self.user,
@@ -280,6 +299,14 @@ fn changed_authentication(
             }
         }
         (MaybeUndefined::Null | MaybeUndefined::Value(_), _, _) => Err(mixed_authentication()),
+    }
+}
+
+fn is_changed(change: &MaybeUndefined<String>, present: Option<&String>) -> bool {
+    match change {
+        MaybeUndefined::Undefined => false,
+        MaybeUndefined::Null => present.is_some(),
+        MaybeUndefined::Value(value) => Some(value) != present,
     }
 }
 

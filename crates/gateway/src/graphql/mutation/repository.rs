@@ -68,6 +68,7 @@ impl RepositoryMutation {
         let wanted = input.project_id.map(|id| parse_id("projectId", &id)).transpose()?;
         let project_id = caller.project_for(Action::ManageClusters, wanted)?;
         let new = NewRepository { project_id, name: input.name, storage: input.storage.check()? };
+        context.permit_place(&new.storage)?;
         let made = backend.service.register_repository(new).await?;
         context.note_target(made.id);
         Ok(RegisterRepositoryPayload { repository: made.into() })
@@ -84,6 +85,7 @@ impl RepositoryMutation {
         let wanted = input.project_id.map(|id| parse_id("projectId", &id)).transpose()?;
         let project_id = caller.project_for(Action::ManageClusters, wanted)?;
         let new = NewRepository { project_id, name: input.name, storage: input.storage.check()? };
+        context.permit_place(&new.storage)?;
         let attached = backend.service.attach_repository(new).await?;
         context.note_target(attached.repository.id);
         Ok(AttachRepositoryPayload {

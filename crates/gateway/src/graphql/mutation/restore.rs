@@ -11,6 +11,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use milvault_actors::DrillRequest;
 use milvault_domain::access::Action;
 use milvault_domain::ids::{BackupId, ClusterId, JobId};
+use milvault_domain::restore::RestoreRequest;
 
 /// Mutations of restores.
 #[derive(Default)]
@@ -113,7 +114,7 @@ impl RestoreMutation {
     ) -> Result<RestoreBackupPayload, GatewayError> {
         let (caller, backend) = (context.caller()?, context.backend()?);
         let asked = input.check()?;
-        permit_restore(context, asked.request.backup_id, asked.request.target_cluster_id).await?;
+        permit_restore(context, &asked.request).await?;
         let created_by = caller.principal.name.clone();
         let job = backend.service.request_restore(asked.request, asked.idempotency_key, created_by).await?;
         context.note("jobId", job.id);
@@ -194,7 +195,7 @@ impl RestoreMutation {
             depth: input.depth.into(),
             created_by: caller.principal.name.clone(),
         };
-        permit_restore(context, request.backup_id, request.target_cluster_id).await?;
+        permit_both(context, request.backup_id, request.target_cluster_id).await?;
         let job = backend.service.keyed(input.idempotency_key).request_drill(request).await?;
         context.note("jobId", job.id);
         Ok(DrillBackupPayload { job: Job::now(job, backend) })
@@ -206,6 +207,15 @@ impl RestoreMutation {
 /// # Errors
 /// As [`access::backup`] and [`access::cluster`].
 pub(crate) async fn permit_restore(
+    context: &Context<'_>,
+    request: &RestoreRequest,
+) -> Result<(), GatewayError> {
+    permit_both(context, request.backup_id, request.target_cluster_id).await?;
+    let passwords = request.access_control.iter().flat_map(|access| &access.passwords);
+    passwords.map(|given| &given.password).try_for_each(|password| context.permit_secret(Some(password)))
+}
+
+async fn permit_both(
     context: &Context<'_>,
     backup_id: BackupId,
     target_cluster_id: ClusterId,

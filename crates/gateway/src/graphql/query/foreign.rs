@@ -36,7 +36,9 @@ impl ForeignBackupQuery {
         caller.project_for(Action::ManageClusters, wanted)?;
         // How many there are shows when they are listed.
         let wanted = WantedDirectories::At(page::slice(usize::MAX, first, skip)?);
-        let found = backend.service.list_foreign_backups(&storage.check()?, &wanted).await?;
+        let storage = storage.check()?;
+        context.permit_place(&storage)?;
+        let found = backend.service.list_foreign_backups(&storage, &wanted).await?;
         Ok(found.into_iter().map(Into::into).collect())
     }
 }

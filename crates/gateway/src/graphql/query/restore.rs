@@ -24,7 +24,7 @@ impl RestoreQuery {
     ) -> Result<RestorePlan, GatewayError> {
         let backend = context.backend()?;
         let asked = input.check()?;
-        permit_restore(context, asked.request.backup_id, asked.request.target_cluster_id).await?;
+        permit_restore(context, &asked.request).await?;
         let plan = backend.service.plan_restore(asked.request).await?;
         Ok(Arc::new(plan).into())
     }

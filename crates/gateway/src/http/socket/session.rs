@@ -12,11 +12,11 @@ use crate::limits::GatewayLimits;
 use async_graphql::{Data, Executor, Request, Response};
 use axum::http::HeaderMap;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, future};
+use futures::{FutureExt, StreamExt, future};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -135,11 +135,19 @@ impl Session {
 
     /// Looks the key or session up again. Where that fails, the key is taken to hold: without the catalog nothing can be read
     /// through this WebSocket either.
-    pub(super) async fn check_key(&self) {
+    async fn check_key(&self) {
         let Some(admitted) = self.admitted.get() else { return };
         let asking = admitted.caller.is_current(self.gateway.catalog.as_ref(), self.gateway.clock.as_ref());
         if matches!(tokio::time::timeout(KEY_CHECK_TIMEOUT, asking).await, Ok(Ok(false))) {
             self.revoked.cancel();
+        }
+    }
+
+    /// Looks the key or session up time and again, once the client has proven who he is, until it has ended.
+    pub(super) async fn watch_key(&self, period: Duration) {
+        while !self.revoked.is_cancelled() {
+            sleep(period).await;
+            self.check_key().await;
         }
     }
 
@@ -154,25 +162,43 @@ impl Session {
         self.overflowed.cancelled().await;
     }
 
-    fn start(&self, request: Request) -> BoxStream<'static, Response> {
+    fn start(self: &Arc<Self>, request: Request) -> BoxStream<'static, Response> {
         let Ok(answer) = Arc::clone(&self.answers).try_acquire_owned() else {
             self.overflowed.cancel();
             return stream::pending().boxed();
         };
+        // Taken in the order in which operations come, and before the key is looked up.
+        let held = Arc::clone(&self.operations).try_acquire_owned().ok();
+        let session = Arc::clone(self);
+        let events = async move {
+            // What is asked here counts as much as over HTTP, where every request looks its key up.
+            session.check_key().await;
+            session.answer(request, held)
+        };
+        events
+            .into_stream()
+            .flatten()
+            .map(move |event| {
+                let _held = &answer;
+                event
+            })
+            .boxed()
+    }
+
+    fn answer(&self, request: Request, held: Option<OwnedSemaphorePermit>) -> BoxStream<'static, Response> {
         let number = self.next_operation.fetch_add(1, Ordering::Relaxed);
         let request_id = format!("{}-{number}", self.request_id.0);
-        let held = Arc::clone(&self.operations).try_acquire_owned();
         let admitted = self.admitted.get().filter(|_| !self.revoked.is_cancelled());
-        let events = match (admitted, held) {
+        match (admitted, held) {
             (None, _) => refusal(self.key_ended(), &request_id),
-            (Some(_), Err(_full)) => {
+            (Some(_), None) => {
                 let message = format!(
                     "a WebSocket may have {} operations open; end one or open another WebSocket",
                     self.limits().subscriptions_per_socket_max
                 );
                 refusal(GatewayError::Busy { message }, &request_id)
             }
-            (Some(admitted), Ok(operation)) => {
+            (Some(admitted), Some(operation)) => {
                 let caller = admitted.caller.clone();
                 self.gateway.key_uses.note(caller.principal.credential, self.gateway.clock.now());
                 let events =
@@ -184,13 +210,7 @@ impl Session {
                     })
                     .boxed()
             }
-        };
-        events
-            .map(move |event| {
-                let _held = &answer;
-                event
-            })
-            .boxed()
+        }
     }
 
     /// Ends a subscription when the key does, and says so.

@@ -28,6 +28,7 @@ delegate! {
     holds(backup_id: BackupId) -> PortResult<Vec<BackupHold>>;
     delete_backup(job: &Job, now: DateTime<Utc>) -> PortResult<DeleteOutcome>;
     expire_chosen(backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<Vec<BackupId>>;
+    take_deletions(backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()>;
     retained(cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<Retained>;
     overdue_clusters(now: DateTime<Utc>) -> PortResult<Vec<ClusterId>>;
     standings(repository_id: RepositoryId) -> PortResult<Vec<Standing>>;

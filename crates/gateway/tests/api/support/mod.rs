@@ -164,6 +164,7 @@ impl Api {
             sign_in,
             limits,
             metrics_render: Arc::new(|| String::from("milvault_up 1\n")),
+            project_owners_use_server: false,
             graphiql: true,
             allowed_origins: vec![String::from("https://console.example")],
         });

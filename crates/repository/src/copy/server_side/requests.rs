@@ -5,6 +5,7 @@
 
 use super::answer::{Answer, Refusal};
 use crate::connect::S3Connection;
+use crate::copy::ByteLimit;
 use crate::error::{from_store, from_store_write};
 use backon::{ExponentialBuilder, Retryable};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -43,6 +44,7 @@ pub(crate) struct CopyRequests {
     http: HttpClient,
     source_bucket: String,
     multipart_copy: bool,
+    limit: Option<Arc<ByteLimit>>,
 }
 
 /// A file that is to be copied as a whole.
@@ -70,21 +72,33 @@ impl CopyRequests {
             .connect(&destination.client.clone().with_read_timeout(ANSWER_TIME_MAX))
             .map_err(|error| from_store("connect to", &destination.config.bucket, error))?;
         let destination = Arc::clone(&destination.store);
-        Ok(Self { destination, http, source_bucket: source_bucket.to_owned(), multipart_copy })
+        Ok(Self { destination, http, source_bucket: source_bucket.to_owned(), multipart_copy, limit: None })
+    }
+
+    /// Bounds how much the store is asked to copy. It copies each request as fast as it likes.
+    pub(crate) fn limited_to(mut self, limit: Option<Arc<ByteLimit>>) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// Copies a file to a key; gives the copy's entity tag.
     pub(crate) async fn copy(&self, file: CopiedFile<'_>, to: &Path) -> Result<Box<str>, Refusal> {
         let from = self.copy_source(file.from);
         let whole = CopySource { from: &from, if_match: file.tag, range: None };
-        if file.size_bytes <= ONE_REQUEST_BYTES {
-            self.request(to, &whole, None).await
-        } else if self.multipart_copy {
+        if ONE_REQUEST_BYTES < file.size_bytes && self.multipart_copy {
             self.copy_parts(to, &whole, file.size_bytes).await
         } else if file.size_bytes <= ONE_REQUEST_LIMIT_BYTES {
+            self.wait(file.size_bytes).await;
             self.request(to, &whole, None).await
         } else {
             Err(Refusal::unsupported("it is larger than 5 GiB and the store has no part copies"))
+        }
+    }
+
+    /// Waits until the store may be asked to copy so many bytes.
+    async fn wait(&self, bytes: u64) {
+        if let Some(limit) = &self.limit {
+            limit.wait(bytes).await;
         }
     }
 
@@ -114,9 +128,13 @@ impl CopyRequests {
         let upload =
             UploadGuard { store: Arc::clone(&self.destination), to: to.clone(), id: Some(id.clone()) };
         let parts = (1_usize..).zip(part_ranges(size_bytes)).map(|(number, range)| {
+            let bytes = range.end - range.start;
             let part = CopySource { range: Some(range), ..whole.clone() };
             let id = id.as_str();
-            async move { self.request(to, &part, Some((number, id))).await }
+            async move {
+                self.wait(bytes).await;
+                self.request(to, &part, Some((number, id))).await
+            }
         });
         let tags: Vec<Box<str>> = stream::iter(parts).buffered(PARTS_AT_ONCE).try_collect().await?;
         let parts = tags.into_iter().map(|tag| PartId { content_id: tag.into() }).collect();

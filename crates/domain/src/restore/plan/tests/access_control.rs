@@ -42,6 +42,33 @@ fn what_exists_stays() {
 }
 
 #[test]
+fn only_what_is_new_gets_anything() {
+    let mut inventory = inventory(&[]);
+    inventory.users = vec![String::from("ann"), String::from("root")];
+    inventory.roles = ["admin", "public", "reader"].map(String::from).to_vec();
+    let plan = planned(&asked(&[("bob", "secret")]), &inventory).unwrap().access_control.unwrap();
+    let mut backup = access();
+    for role in &mut backup.roles {
+        role.users = match role.name.as_str() {
+            "public" => vec![],
+            "admin" => vec![String::from("ann"), String::from("root")],
+            _ => vec![String::from("ann"), String::from("bob")],
+        };
+    }
+    let part = plan.part_to_make(&backup);
+    assert_eq!(part.users, ["bob"]);
+    let roles: Vec<(&str, Vec<&str>)> = part
+        .roles
+        .iter()
+        .map(|role| (role.name.as_str(), role.users.iter().map(String::as_str).collect()))
+        .collect();
+    assert_eq!(roles, [("reader", vec!["bob"]), ("writer", vec!["ann", "bob"])]);
+    let granted: Vec<&str> = part.grants.iter().map(|grant| grant.role.as_str()).collect();
+    assert_eq!(granted, ["writer"]);
+    assert_eq!(part.grants.len() as u64, plan.grant_count);
+}
+
+#[test]
 fn passwords_that_cannot_be_used_are_refused() {
     let refused: [&[(&str, &str)]; 5] =
         [&[("root", "x")], &[("", "x")], &[("ann", "")], &[("ann", "x"), ("ann", "y")], &[("anne", "x")]];

@@ -231,6 +231,10 @@ impl BackupRepository for PretendedRepository {
         Ok(None)
     }
 
+    async fn remove_unfinished(&self, _backup_id: BackupId) -> PortResult<()> {
+        Ok(())
+    }
+
     async fn load_index(
         &self,
         _cluster_id: ClusterId,
