@@ -15,6 +15,7 @@ use milvault_domain::cluster::Cluster;
 use milvault_domain::error::{NAME_CHARS_MAX, check_name};
 use milvault_domain::identity::Project;
 use milvault_domain::ids::{BackupId, ClusterId, HoldId, OrganizationId, ProjectId, RepositoryId};
+use milvault_domain::lifecycle::BackupHold;
 use milvault_domain::ports::{
     AttachedRepository, BackupRemains, BackupRepository, FoundBackup, PortError, PortErrorKind, PortResult,
     Tenancy,
@@ -284,6 +285,21 @@ async fn read(
     Ok(report)
 }
 
+/// The hold that a backup needs when it comes into a catalog from its repository.
+pub(crate) fn hold_of_found(
+    deps: &Deps,
+    found: &FoundBackup,
+    record_is_lost: bool,
+    grace: TimeDelta,
+) -> Option<BackupHold> {
+    let (id, now) = (HoldId::from_uuid(deps.ids.new_uuid()), deps.clock.now());
+    if record_is_lost {
+        doubt_hold(&found.backup, id, now)
+    } else {
+        grace_hold(&found.backup, &found.holds, id, now, grace)
+    }
+}
+
 /// What one backup added.
 struct Written {
     cluster: bool,
@@ -429,13 +445,7 @@ impl<'a> Writer<'a> {
         let catalog = &self.deps.catalog;
         let cluster = self.clusters.insert(found.backup.cluster_id)
             && catalog.insert_unregistered_cluster(&Cluster::unregistered(&found.backup)).await?;
-        let now = self.deps.clock.now();
-        let hold_id = HoldId::from_uuid(self.deps.ids.new_uuid());
-        let hold = if record_is_lost {
-            doubt_hold(&found.backup, hold_id, now)
-        } else {
-            grace_hold(&found.backup, &found.holds, hold_id, now, self.grace)
-        };
+        let hold = hold_of_found(self.deps, &found, record_is_lost, self.grace);
         let is_held = hold.is_some();
         found.holds.extend(hold);
         let insert = || catalog.insert_found_backups(std::slice::from_ref(&found));

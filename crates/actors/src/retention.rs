@@ -152,9 +152,14 @@ async fn expire_of(core: &Core, cluster_id: ClusterId) -> PortResult<u64> {
             verdicts.iter().filter(|verdict| verdict.expires()).map(|verdict| verdict.backup_id).collect();
         // In the order in which those are locked whose age alone decides.
         over.sort_unstable_by_key(|id| (ends.get(id).copied().flatten(), *id));
+        let over_count = over.len();
         over.truncate(BATCH_MAX as usize);
-        let expired = if over.is_empty() { Vec::new() } else { catalog.expire_chosen(&over, now).await? };
-        let is_last = expired.len() < BATCH_MAX as usize;
+        if over.is_empty() {
+            break;
+        }
+        let expired = catalog.expire_chosen(&over, now).await?;
+        // Those that an open job needs are chosen every time, so a batch may come to nothing.
+        let is_last = over_count == over.len() || expired.is_empty();
         all_expired.extend(expired);
         if is_last {
             break;

@@ -98,7 +98,7 @@ pub(crate) async fn judge(
     for remains in remains {
         let standing = match standings.remove(&remains.backup_id) {
             Some(standing) => Some(standing),
-            None => unknown(repository, remains).await?,
+            None => unknown(repository, remains, cluster_id).await?,
         };
         if let Some(standing) = standing.filter(|standing| standing.cluster_id == cluster_id) {
             let fate = standing.fate(now, grace);
@@ -110,8 +110,44 @@ pub(crate) async fn judge(
     Ok(Verdicts { by_backup, gone: gone.map(|standing| standing.backup_id).collect() })
 }
 
-/// A backup that the catalog does not know: another catalog's, or one of a catalog that was lost.
-async fn unknown(repository: &dyn BackupRepository, remains: BackupRemains) -> PortResult<Option<Standing>> {
+/// A backup that the catalog does not know: another catalog's, or one of a catalog that was lost. One that cannot be read
+/// keeps the sweep from going on unless it is known to be another cluster's, which it then keeps alone.
+async fn unknown(
+    repository: &dyn BackupRepository,
+    remains: BackupRemains,
+    cluster_id: ClusterId,
+) -> PortResult<Option<Standing>> {
+    let backup_id = remains.backup_id;
+    let error = match told_by_files(repository, remains).await {
+        Ok(standing) => return Ok(standing),
+        Err(error) => error,
+    };
+    if matches!(error.kind(), PortErrorKind::Corrupt | PortErrorKind::Unsupported)
+        && let Some(owner) = owner_besides(repository, backup_id).await
+        && owner != cluster_id
+    {
+        tracing::warn!(%backup_id, %owner, %error, "a backup of another cluster cannot be read");
+        return Ok(None);
+    }
+    Err(error.context(format!(
+        "backup {backup_id}, which the catalog does not know, keeps the sweep from going on"
+    )))
+}
+
+/// The cluster of a backup of which something cannot be read, by what else lies there: its manifest or plan if it is the
+/// tombstone, or its record.
+async fn owner_besides(repository: &dyn BackupRepository, backup_id: BackupId) -> Option<ClusterId> {
+    if let Ok(Some(owner)) = repository.owner(backup_id).await {
+        return Some(owner);
+    }
+    let record = repository.read_record(backup_id).await.ok().flatten();
+    record.map(|record| record.cluster_id)
+}
+
+async fn told_by_files(
+    repository: &dyn BackupRepository,
+    remains: BackupRemains,
+) -> PortResult<Option<Standing>> {
     let backup_id = remains.backup_id;
     let tombstone = if remains.tombstone { repository.tombstone(backup_id).await? } else { None };
     if let Some(tombstone) = tombstone {
@@ -123,12 +159,7 @@ async fn unknown(repository: &dyn BackupRepository, remains: BackupRemains) -> P
             in_use: false,
         }));
     }
-    let owner = repository.owner(backup_id).await.map_err(|error| {
-        error.context(format!(
-            "backup {backup_id}, which the catalog does not know, keeps the sweep from going on"
-        ))
-    })?;
-    Ok(owner.map(|cluster_id| Standing {
+    Ok(repository.owner(backup_id).await?.map(|cluster_id| Standing {
         backup_id,
         cluster_id,
         status: BackupStatus::Available,

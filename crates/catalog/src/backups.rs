@@ -22,9 +22,9 @@ use milvault_domain::ports::{
     BackupFilter, BackupWithJob, InsertOutcome, NewBackup, PageRequest, PortError, PortErrorKind, PortResult,
 };
 
-/// Writes a new backup and its job, unless the request was made before, or a manual one comes while another manual
-/// backup is open or an automatic one at work. The lock on
-/// the cluster's row puts requests for one cluster in a row; the unique index guarantees the rule whatever happens.
+/// Writes a new backup and its job, unless the request was made before, or others of the cluster are in its way: see
+/// [`obstacles`]. The lock on the cluster's row puts requests for one cluster in a row; the unique index guarantees that
+/// one manual backup is open whatever happens.
 pub(crate) async fn insert_with_job(
     transaction: &mut dyn Transaction,
     dialect: Dialect,
@@ -37,15 +37,10 @@ pub(crate) async fn insert_with_job(
     if let Some(earlier) = idempotency::find(transaction, &new.job, new.idempotency.as_ref()).await? {
         return repeated(transaction, earlier).await;
     }
-    if creation_method(new) == Some(CreationMethod::Manual)
-        && let Some(mut row) = transaction.query(select_open_manual(cluster_id)).await?.pop()
-    {
-        return Ok(InsertOutcome::Busy(id(&row.text("id")?)?));
-    }
-    if creation_method(new) == Some(CreationMethod::Manual)
-        && let Some(mut row) = transaction.query(schedules::select_automatic_at_work(cluster_id)).await?.pop()
-    {
-        return Ok(InsertOutcome::Busy(id(&row.text("id")?)?));
+    for obstacle in obstacles(new).into_iter().flatten() {
+        if let Some(mut row) = transaction.query(obstacle).await?.pop() {
+            return Ok(InsertOutcome::Busy(id(&row.text("id")?)?));
+        }
     }
     let name = match names::claim(transaction, &new.backup).await? {
         Claim::Free(name) => name,
@@ -66,9 +61,22 @@ fn creation_method(new: &NewBackup) -> Option<CreationMethod> {
     (new.job.job_type == JobType::Backup).then_some(new.backup.creation_method)
 }
 
-/// Automatic backups are made by schedules.
+/// The open backups that keep a new one from being accepted. A person can ask again when they have ended; a schedule
+/// cannot, so its backups wait behind them.
+fn obstacles(new: &NewBackup) -> Option<[Statement; 2]> {
+    let cluster_id = new.backup.cluster_id;
+    let automatic = match creation_method(new)? {
+        CreationMethod::Manual => schedules::select_automatic_at_work(cluster_id),
+        CreationMethod::Auto if new.asked_again => schedules::select_open_automatic(cluster_id),
+        CreationMethod::Auto => return None,
+    };
+    Some([select_open_manual(cluster_id), automatic])
+}
+
+/// Automatic backups are made by schedules, unless a person asks for one again.
 fn asker_of(new: &NewBackup) -> Asker {
-    if creation_method(new) == Some(CreationMethod::Auto) { Asker::Timer } else { Asker::Person }
+    let is_timers = creation_method(new) == Some(CreationMethod::Auto) && !new.asked_again;
+    if is_timers { Asker::Timer } else { Asker::Person }
 }
 
 async fn repeated(transaction: &mut dyn Transaction, earlier: Earlier) -> PortResult<InsertOutcome> {

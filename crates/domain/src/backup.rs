@@ -85,6 +85,14 @@ pub enum BackupScope {
     Collections(Vec<CollectionName>),
 }
 
+impl BackupScope {
+    /// Whether a backup of this scope shows everything that one of the other shows.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        *self == Self::Cluster || self == other
+    }
+}
+
 /// A collection by its names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CollectionName {

@@ -114,9 +114,9 @@ pub fn cautious_policy() -> SchedulePolicy {
 /// Who holds the backups whose time would be over soon after a catalog was rebuilt or a repository attached.
 pub const REBUILD: &str = "catalog rebuild";
 
-/// The hold that a catalog needs on a backup that it found in a repository: policies and late changes of a lost catalog may have kept a
-/// backup beyond what its files say, so nothing ends before the time of grace is over. `None` when it stays so long
-/// anyway.
+/// The hold that a catalog needs on a backup that it found in a repository: policies and late changes of a lost catalog
+/// may have kept a backup beyond what its files say, so nothing ends before the time of grace is over. `None` when it
+/// stays so long anyway.
 #[must_use]
 pub fn grace_hold(
     backup: &Backup,

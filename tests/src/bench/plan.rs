@@ -204,7 +204,7 @@ fn new_backup(pipeline: &Pipeline, number: u32, now: DateTime<Utc>) -> NewBackup
         parks: 0,
         progress: Progress::default(),
     };
-    NewBackup { backup, job, request: None, idempotency: None }
+    NewBackup { backup, job, request: None, idempotency: None, asked_again: false }
 }
 
 fn facts(cut: &Cut, now: DateTime<Utc>) -> BackupFacts {

@@ -17,6 +17,9 @@ pub(super) const LISTINGS_MAX: usize = 8;
 /// Earlier backups whose manifests are searched for reusable objects. Binlogs live on or are compacted away, so what
 /// the newest do not have, older ones rarely have.
 pub(super) const INDEX_BACKUPS: u32 = 3;
+/// Complete ones that are offered for a live cluster, where the repository stops by itself when it has read enough that
+/// are of the same scope or a wider one.
+const OFFERED_BACKUPS: u32 = 24;
 
 /// Lists the cut's objects, checks that none is missing, and plans their copy.
 pub(super) async fn make_plan(
@@ -116,12 +119,15 @@ async fn load_index(
 ) -> PortResult<Holdings> {
     let catalog = &run.core.deps.catalog;
     let (cluster_id, repository_id) = (backup.cluster_id, backup.repository_id);
-    let newest = |status| {
-        let find = move || catalog.newest_backups(cluster_id, repository_id, status, INDEX_BACKUPS);
+    let newest = |status, count| {
+        let find = move || catalog.newest_backups(cluster_id, repository_id, status, count);
         run.retry().run("find earlier backups", find)
     };
-    let (complete, unfinished) =
-        futures::try_join!(newest(BackupStatus::Available), newest(BackupStatus::Failed))?;
+    let complete_count = if source.is_live() { OFFERED_BACKUPS } else { INDEX_BACKUPS };
+    let (complete, unfinished) = futures::try_join!(
+        newest(BackupStatus::Available, complete_count),
+        newest(BackupStatus::Failed, INDEX_BACKUPS)
+    )?;
     // What is taken over from elsewhere was written by another program, whose files are looked at every time.
     let current = source.is_live().then_some(header);
     let load = || repository.load_index(cluster_id, &complete, &unfinished, current);

@@ -22,7 +22,7 @@ pub(super) async fn sweep(run: &Run) -> Result<Job, Trouble> {
         run.retry().run("look up the repositories", || catalog.repositories_of(cluster_id)).await?;
     let mut totals = Progress::default();
     let mut unreadable = Vec::new();
-    let mut first_failure = None;
+    let mut failures = Vec::new();
     for repository_id in repositories {
         // A repository that is away, or gone for good, keeps none of the others from being swept.
         match sweep_repository(run, repository_id, &mut totals).await {
@@ -30,12 +30,11 @@ pub(super) async fn sweep(run: &Run) -> Result<Job, Trouble> {
             Err(error) if error.kind() == PortErrorKind::Canceled => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(%repository_id, %error, "a repository cannot be swept");
-                let context = format!("repository {repository_id} was not swept");
-                first_failure.get_or_insert(error.context(context));
+                failures.push((repository_id, error));
             }
         }
     }
-    if let Some(error) = first_failure {
+    if let Some(error) = not_swept(failures) {
         return Err(error.into());
     }
     if let Some(first) = unreadable.first() {
@@ -49,6 +48,14 @@ pub(super) async fn sweep(run: &Run) -> Result<Job, Trouble> {
     let now = run.core.deps.clock.now();
     let end = || catalog.transition_job(run.job.id, JobState::Successful, None, now);
     Ok(run.retry().run("record the end of the sweep", end).await?)
+}
+
+/// One failure for those of all repositories, of the kind of the first.
+fn not_swept(failures: Vec<(RepositoryId, PortError)>) -> Option<PortError> {
+    let ids: Vec<String> = failures.iter().map(|(id, _)| id.to_string()).collect();
+    let (_, first) = failures.into_iter().next()?;
+    let of_first = if ids.len() == 1 { "" } else { "; the first" };
+    Some(first.context(format!("not swept: {}{of_first}", ids.join(", "))))
 }
 
 async fn sweep_repository(

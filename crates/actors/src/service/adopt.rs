@@ -88,7 +88,8 @@ impl Service {
             format!("Takeover of \"{}\" as a backup of cluster \"{}\"", request.directory, cluster.name);
         let job = self.pending_job(PendingJob::about(&backup, JobType::Adopt, description));
         let adopt = AdoptRequest { storage: request.storage, directory: request.directory };
-        NewBackup { backup, job, request: Some(JobRequest::Adopt(adopt)), idempotency: None }
+        let request = Some(JobRequest::Adopt(adopt));
+        NewBackup { backup, job, request, idempotency: None, asked_again: false }
     }
 }
 

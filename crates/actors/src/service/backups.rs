@@ -80,7 +80,7 @@ impl Service {
         };
         let description = describe(&backup.scope, &cluster.name);
         let job = self.pending_job(PendingJob::about(&backup, JobType::Backup, description));
-        Ok(NewBackup { backup, job, request: None, idempotency })
+        Ok(NewBackup { backup, job, request: None, idempotency, asked_again: self.retry_of.is_some() })
     }
 
     async fn accept_verify(&self, request: VerifyRequest) -> Result<Job, ServiceError> {

@@ -106,7 +106,7 @@ impl Service {
         };
         let description = format!("Copy of backup \"{}\" to repository \"{}\"", source.name, repository.name);
         let job = self.pending_job(PendingJob::about(&backup, JobType::Copy, description));
-        let backup = NewBackup { backup, job, request: None, idempotency };
+        let backup = NewBackup { backup, job, request: None, idempotency, asked_again: false };
         let mut new = NewCopy { backup, is_due };
         for number in 1..=NAMES_MAX {
             new.backup.backup.name = match &request.name {

@@ -15,7 +15,8 @@ impl Service {
     ///
     /// # Errors
     /// `NotFound` for the job, its cluster or its backup; `Conflict` when it has not ended, has succeeded, or is of a type
-    /// that is done again in another way, which the error names; else as for a new request.
+    /// that is done again in another way, which the error names, or when it made an automatic backup and another backup
+    /// of the cluster has not ended; else as for a new request.
     pub async fn retry_job(&self, job_id: JobId, created_by: String) -> Result<Job, ServiceError> {
         self.admit()?;
         let service = self.clone();

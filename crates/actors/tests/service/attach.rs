@@ -5,7 +5,7 @@ use crate::support::restored::Restored;
 use crate::support::{World, bounded, directory, project, request};
 use chrono::TimeDelta;
 use milvault_actors::{BackupRequest, NewRepository, ServiceError};
-use milvault_domain::backup::{Backup, BackupStatus};
+use milvault_domain::backup::{Backup, BackupStatus, CreationMethod};
 use milvault_domain::job::JobState;
 use milvault_domain::ports::{
     BackupFilter, Catalog, Clock, IdSource, LifecycleCatalog, PageRequest, PortErrorKind,
@@ -69,7 +69,8 @@ async fn what_is_over_when_it_is_found_is_held_for_some_days() {
         let first = World::new();
         let server = first.start().await;
         let cluster = server.register().await;
-        let asked = BackupRequest { retention_days: Some(1), ..request(cluster.id) };
+        let creation_method = CreationMethod::Auto;
+        let asked = BackupRequest { retention_days: Some(1), creation_method, ..request(cluster.id) };
         let made = server.service.request_backup(asked).await.unwrap();
         server.ended(made.job.id).await;
 
@@ -77,8 +78,12 @@ async fn what_is_over_when_it_is_found_is_held_for_some_days() {
         world.clock.advance(TimeDelta::days(2));
         let server = world.start().await;
         server.service.attach_repository(found("saved", directory("/repository"))).await.unwrap();
+        // A look of the timer that began after the backup came.
+        let looks = world.gates.calls("expire_backups");
+        world.gates.reached("expire_backups", looks + 2).await;
+        let kept = world.catalog.backup(made.backup.id).await.unwrap().unwrap();
+        assert_eq!(kept.status, BackupStatus::Available);
         let now = world.clock.now();
-        assert_eq!(world.catalog.expire_backups(now, 10).await.unwrap(), []);
         let holds = world.catalog.holds(made.backup.id).await.unwrap();
         assert_eq!(holds.len(), 1);
         assert_eq!(holds[0].hold.until, Some(now + TimeDelta::days(3)));

@@ -8,7 +8,7 @@ use milvault_actors::{BackupRequest, ClusterPatch, Lifecycle, ServiceError};
 use milvault_domain::backup::{BackupScope, BackupStatus, BackupType, CreationMethod};
 use milvault_domain::ids::BackupId;
 use milvault_domain::job::{JobPhase, JobState};
-use milvault_domain::ports::Catalog;
+use milvault_domain::ports::{Catalog, PortErrorKind};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -167,6 +167,48 @@ async fn automatic_backups_wait_for_their_turn() {
         hold.add_permits(1);
         assert_eq!(server.ended(first.job.id).await.state, JobState::Successful);
         assert_eq!(server.ended(second.job.id).await.state, JobState::Successful);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_automatic_backup_is_done_again_when_no_other_is_being_made() {
+    bounded(async {
+        let world = World::new();
+        let server = world.start().await;
+        let cluster = server.register().await;
+        let automatic = BackupRequest { creation_method: CreationMethod::Auto, ..request(cluster.id) };
+        world.gates.always("seal", Act::Fail(PortErrorKind::Corrupt, "no"));
+        let failed = server.service.request_backup(automatic.clone()).await.unwrap().job.id;
+        assert_eq!(server.ended(failed).await.state, JobState::Failed);
+        world.gates.clear("seal");
+
+        // One that works, and one of the other kind that waits behind it.
+        let cuts = world.gates.calls("cut");
+        let hold = world.gates.hold_once("cut");
+        let manual = server.back_up(cluster.id).await.job.id;
+        world.gates.reached("cut", cuts + 1).await;
+        let waiting = server.service.request_backup(automatic).await.unwrap().job.id;
+        let refused = server.service.retry_job(failed, "again".to_owned()).await;
+        assert!(
+            matches!(&refused, Err(ServiceError::Conflict { job_id: Some(id), .. }) if *id == manual),
+            "{refused:?}"
+        );
+        let gate = world.gates.hold_once("cut");
+        hold.add_permits(1);
+        assert_eq!(server.ended(manual).await.state, JobState::Successful);
+        let refused = server.service.retry_job(failed, "again".to_owned()).await;
+        assert!(
+            matches!(&refused, Err(ServiceError::Conflict { job_id: Some(id), .. }) if *id == waiting),
+            "{refused:?}"
+        );
+        gate.add_permits(1);
+        assert_eq!(server.ended(waiting).await.state, JobState::Successful);
+        let again = server.service.retry_job(failed, "again".to_owned()).await.unwrap();
+        let again = server.ended(again.id).await;
+        assert_eq!(again.state, JobState::Successful);
+        let made = world.catalog.backup(again.backup_id.unwrap()).await.unwrap().unwrap();
+        assert_eq!((made.creation_method, made.created_by.as_str()), (CreationMethod::Auto, "again"));
     })
     .await;
 }

@@ -3,14 +3,16 @@
 use crate::support::fakes::gates::Act;
 use crate::support::fakes::milvus::{collection, cut};
 use crate::support::fakes::stores::OBJECT_BYTES;
-use crate::support::{Server, World, bounded, request};
+use crate::support::{Server, World, bounded, directory, project, request};
 use chrono::TimeDelta;
-use milvault_actors::{BackupPatch, BackupRequest, ServiceError, VerifyRequest};
-use milvault_domain::backup::{Backup, BackupStatus, CreationMethod};
-use milvault_domain::ids::{BackupId, ClusterId, JobId};
+use milvault_actors::{BackupPatch, BackupRequest, CopyRequest, NewRepository, ServiceError, VerifyRequest};
+use milvault_domain::backup::{Backup, BackupStatus, CreationMethod, ManifestHeader};
+use milvault_domain::ids::{BackupId, ClusterId, JobId, OrganizationId};
 use milvault_domain::job::{Job, JobState, JobType, VerifyLevel};
 use milvault_domain::keep::{Hold, KeepReason};
 use milvault_domain::ports::{Catalog, PortErrorKind};
+use milvault_domain::recovery::{BackupRecord, NamedOrganization, NamedProject};
+use uuid::Uuid;
 
 const GRACE: TimeDelta = TimeDelta::hours(24);
 
@@ -270,6 +272,103 @@ async fn an_unreadable_manifest_costs_nothing_but_itself() {
         let failure = server.ended(job.id).await.failure.unwrap();
         assert!(failure.contains(&first.id.to_string()), "{failure}");
         assert_eq!((stored(&world), world.sealed_backups()), (12, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repository_that_cannot_be_swept_keeps_no_other_from_it() {
+    bounded(async {
+        let world = World::new();
+        let server = world.start().await;
+        let (cluster_id, first, second) = two_backups(&world, &server).await;
+        let new = NewRepository {
+            project_id: project(),
+            name: "elsewhere".to_owned(),
+            storage: directory("/elsewhere"),
+        };
+        let elsewhere = server.service.register_repository(new).await.unwrap().id;
+        let there = world.stores.separate(elsewhere);
+        let copy = CopyRequest {
+            backup_id: first.id,
+            repository_id: elsewhere,
+            name: None,
+            description: None,
+            retention_days: None,
+            idempotency_key: None,
+            created_by: "tester".to_owned(),
+        };
+        let copy = server.service.request_copy(copy).await.unwrap();
+        assert_eq!(server.ended(copy.job.id).await.state, JobState::Successful);
+        delete(&server, first.id).await;
+        delete(&server, copy.backup.id).await;
+        world.gates.hang_next("expire_backups").await;
+        world.clock.advance(GRACE);
+        // Repositories are swept in the order of their ids, and the first one cannot be.
+        assert!(first.repository_id < elsewhere);
+        world.stores.repository.unreadable.lock().unwrap().insert(second.id);
+        let job = server.service.request_sweep(cluster_id, "tester".to_owned()).await.unwrap();
+        let failure = server.ended(job.id).await.failure.unwrap();
+        assert!(failure.contains(&first.repository_id.to_string()), "{failure}");
+        assert!(!failure.contains(&elsewhere.to_string()), "{failure}");
+        assert_eq!((stored(&world), there.stored.lock().unwrap().len()), (12, 0));
+        assert_eq!(there.sealed.lock().unwrap().len(), 0);
+    })
+    .await;
+}
+
+/// What lies beside a manifest and says whose it is.
+fn record(backup: &Backup, id: BackupId, cluster_id: ClusterId) -> BackupRecord {
+    BackupRecord {
+        backup_id: id,
+        cluster_id,
+        revision: 1,
+        organization: NamedOrganization { id: OrganizationId::from_uuid(Uuid::nil()), name: String::new() },
+        project: NamedProject { id: backup.project_id, name: String::new() },
+        name: backup.name.clone(),
+        description: String::new(),
+        created_at: backup.created_at,
+        completed_at: backup.created_at,
+        expires_at: None,
+        newly_stored_bytes: 0,
+        reused_object_count: 0,
+        holds: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_that_cannot_be_read_keeps_only_its_own_cluster_from_being_swept() {
+    bounded(async {
+        let world = World::new();
+        let server = world.start().await;
+        let (cluster_id, first, second) = two_backups(&world, &server).await;
+        delete(&server, first.id).await;
+        world.gates.hang_next("expire_backups").await;
+        world.clock.advance(GRACE);
+        let repository = &world.stores.repository;
+        // Of another catalog.
+        let (stranger, other) =
+            (BackupId::from_uuid(Uuid::from_u128(7)), ClusterId::from_uuid(Uuid::from_u128(8)));
+        let (header, objects) = repository.sealed.lock().unwrap()[&second.id].clone();
+        let header = ManifestHeader { backup_id: stranger, cluster_id: other, ..header };
+        repository.sealed.lock().unwrap().insert(stranger, (header, objects));
+        repository.unreadable.lock().unwrap().insert(stranger);
+        let sweep = async || {
+            let job = server.service.request_sweep(cluster_id, "tester".to_owned()).await.unwrap();
+            server.ended(job.id).await
+        };
+        // Whose it is, nobody knows; then it is this cluster's.
+        for owner in [None, Some(cluster_id)] {
+            let record = owner.map(|owner| (stranger, record(&second, stranger, owner)));
+            repository.records.lock().unwrap().extend(record);
+            let failure = sweep().await.failure.unwrap();
+            assert!(failure.contains(&stranger.to_string()), "{failure}");
+            assert_eq!(stored(&world), 12);
+        }
+        repository.records.lock().unwrap().insert(stranger, record(&second, stranger, other));
+        let job = sweep().await;
+        assert_eq!((job.state, job.failure), (JobState::Successful, None));
+        assert_eq!(stored(&world), 8);
     })
     .await;
 }

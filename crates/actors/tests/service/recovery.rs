@@ -10,11 +10,11 @@ use milvault_actors::{
 };
 use milvault_catalog::{Sealer, open};
 use milvault_domain::access::ApiKey;
-use milvault_domain::backup::{Backup, CreationMethod};
+use milvault_domain::backup::{Backup, BackupStatus, CreationMethod};
 use milvault_domain::ids::{ApiKeyId, OrganizationId};
 use milvault_domain::job::JobState;
 use milvault_domain::keep::Hold;
-use milvault_domain::lifecycle::BackupHold;
+use milvault_domain::lifecycle::{BackupHold, Tombstone};
 use milvault_domain::ports::{
     BackupFilter, Catalog, Clock, ClusterFilter, PageRequest, PortErrorKind, RepositoryFilter,
 };
@@ -196,6 +196,33 @@ async fn nothing_ends_before_the_grace_is_over() {
         let (_third, without) = empty().await;
         let rebuilt = rebuild(&world, &without, TimeDelta::zero(), false).await.unwrap();
         assert_eq!(rebuilt.repositories[0].held, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_repository_says_is_deleted_stays_so_whatever_held_it() {
+    bounded(async {
+        let (first, mut world) = (TempDir::new().unwrap(), World::new());
+        let catalog = open_in(&first, &world).await;
+        world.real_catalog = Some(Arc::clone(&catalog));
+        let server = world.start().await;
+        let cluster = server.register().await;
+        let pair = server.back_up(cluster.id).await;
+        assert_eq!(server.ended(pair.job.id).await.state, JobState::Successful);
+        let backup_id = pair.backup.id;
+        let hold = Hold { reason: String::from("audit"), until: None };
+        server.service.hold_backup(backup_id, hold, String::from("ada")).await.unwrap();
+        server.shutdown().await;
+        // The catalog is of the day before; then the hold was released and the backup deleted.
+        let tombstone = Tombstone { backup_id, cluster_id: cluster.id, deleted_at: world.clock.now() };
+        world.stores.repository.tombstones.lock().unwrap().insert(backup_id, tombstone);
+
+        let rebuilt = rebuild(&world, &catalog, TimeDelta::days(3), true).await.unwrap();
+        let report = &rebuilt.repositories[0];
+        assert_eq!((report.deleted, report.readable, report.unreadable.len()), (1, 0, 0));
+        let backup = catalog.backup(backup_id).await.unwrap().unwrap();
+        assert_eq!(backup.status, BackupStatus::Deleted);
     })
     .await;
 }

@@ -3,6 +3,7 @@
 use super::Home;
 use super::restore_samples::new_drill;
 use super::samples::{FIRST_PAGE, World, at, manual_backup, progress, uuid, verify_job};
+use milvault_domain::backup::BackupStatus;
 use milvault_domain::checks::{
     BackupChecked, Damage, DamageKey, DrillPolicy, DrillSample, DrillSchedule, Leftovers, SkippedDrill,
     VerificationState, VerifyPolicy, VerifySchedule,
@@ -243,7 +244,8 @@ async fn a_deleted_backup_is_left_alone(home: Arc<dyn Home>) {
     let world = World::open(home.as_ref()).await;
     let backup = world.add_restorable().await;
     let job_id = world.begin_share().await;
-    assert_eq!(world.catalog.expire_chosen(&[backup.id], at(3)).await.unwrap(), [backup.id]);
+    world.catalog.take_deletions(&[backup.id], at(3)).await.unwrap();
+    assert_eq!(world.backup(backup.id).await.status, BackupStatus::Deleted);
     world.catalog.record_check(&world.check(job_id, backup.id, 3)).await.unwrap();
     assert_eq!(world.state(backup.id).await, VerificationState::Never);
     let unknown = BackupId::from_uuid(uuid());
@@ -295,9 +297,8 @@ async fn a_drill_policy_reads_back_and_begins_one_drill(home: Arc<dyn Home>) {
     assert_eq!(world.catalog.due_drill_schedules(at(49), 5).await.unwrap(), []);
     assert_eq!(world.catalog.due_drill_schedules(at(50), 5).await.unwrap(), std::slice::from_ref(&kept));
 
-    world.catalog.expire_chosen(&[backup.id], at(3)).await.unwrap();
     world.catalog.transition_job(new.job.id, JobState::Canceled, None, at(4)).await.unwrap();
-    world.catalog.expire_chosen(&[backup.id], at(5)).await.unwrap();
+    world.catalog.take_deletions(&[backup.id], at(5)).await.unwrap();
     let late = new_drill(&world.cluster, &backup);
     let refused = world.catalog.save_drill_schedule(&kept, Some(&late), at(6)).await.unwrap_err();
     assert_eq!(refused.kind(), PortErrorKind::Conflict);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 super::cases![
     backups_are_renamed_and_names_stay_unique,
     held_backups_neither_expire_nor_are_deleted,
+    what_is_kept_longer_meanwhile_does_not_expire,
     a_backup_that_an_open_job_needs_stays,
     deleting_twice_gives_the_same_job,
     no_job_begins_about_a_deleted_backup,
@@ -110,6 +111,19 @@ async fn held_backups_neither_expire_nor_are_deleted(home: Arc<dyn Home>) {
     world.catalog.insert_hold(&hold(&held, None)).await.unwrap();
     world.catalog.take_deletions(&[held.backup.id, held.backup.id], at(101)).await.unwrap();
     assert_eq!(world.backup(held.backup.id).await.status, BackupStatus::Deleted);
+}
+
+async fn what_is_kept_longer_meanwhile_does_not_expire(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let id = available(&world, "chosen", Some(10)).await.backup.id;
+    // It was chosen at second 10; before it is marked, people decide otherwise.
+    for end in [None, Some(at(101))] {
+        let change = BackupChange { expires_at: Some(end), ..BackupChange::default() };
+        world.catalog.update_backup(id, &change).await.unwrap();
+        assert_eq!(world.catalog.expire_chosen(&[id], at(100)).await.unwrap(), [], "{end:?}");
+        assert_eq!(world.backup(id).await.status, BackupStatus::Available);
+    }
+    assert_eq!(world.catalog.expire_chosen(&[id], at(101)).await.unwrap(), [id]);
 }
 
 async fn a_backup_that_an_open_job_needs_stays(home: Arc<dyn Home>) {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 super::cases![
     a_backup_and_its_job_read_back,
     one_manual_backup_is_open_per_cluster,
+    an_automatic_backup_that_is_asked_for_again_is_made_alone,
     racing_requests_make_one_backup,
     a_repeated_request_gives_the_same_job,
     a_key_for_another_request_is_refused,
@@ -66,6 +67,27 @@ async fn one_manual_backup_is_open_per_cluster(home: Arc<dyn Home>) {
 
     world.catalog.transition_job(first.job.id, JobState::Canceled, None, at(3)).await.unwrap();
     world.add(&manual_backup(&world.cluster)).await;
+}
+
+async fn an_automatic_backup_that_is_asked_for_again_is_made_alone(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let again = || NewBackup { asked_again: true, ..automatic_backup(&world.cluster) };
+    for other in [manual_backup(&world.cluster), automatic_backup(&world.cluster), again()] {
+        world.add(&other).await;
+        for state in [None, Some(JobState::InProgress), Some(JobState::Canceling)] {
+            if let Some(state) = state {
+                world.catalog.transition_job(other.job.id, state, None, at(2)).await.unwrap();
+            }
+            let refused = again();
+            let outcome = world.catalog.insert_backup(&refused).await.unwrap();
+            assert_eq!(outcome, InsertOutcome::Busy(other.job.id), "{state:?}");
+            assert_eq!(world.catalog.backup(refused.backup.id).await.unwrap(), None);
+        }
+        world.catalog.transition_job(other.job.id, JobState::Canceled, None, at(3)).await.unwrap();
+    }
+    let neighbour = world.add_cluster("neighbour").await;
+    world.add(&manual_backup(&neighbour)).await;
+    world.add(&again()).await;
 }
 
 async fn racing_requests_make_one_backup(home: Arc<dyn Home>) {

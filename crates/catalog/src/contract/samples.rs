@@ -210,6 +210,7 @@ pub(super) fn manual_backup(cluster: &Cluster) -> NewBackup {
         job: Job { job_type: JobType::Backup, verify_level: None, ..verify_job(cluster, backup_id) },
         request: None,
         idempotency: None,
+        asked_again: false,
     }
 }
 

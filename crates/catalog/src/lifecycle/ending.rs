@@ -121,10 +121,15 @@ pub(crate) fn select_expired(dialect: Dialect, now: DateTime<Utc>, limit: u32) -
         .push(dialect.lock_rows)
 }
 
-/// Marks an available backup as deleted unless something keeps it. To be run under the lock on its row: then it sees
-/// every hold and job that came before.
+/// Marks an available backup as deleted whose time is over, unless something keeps it. To be run under the lock on its
+/// row: then it sees every hold, job and change of its end that came before.
 pub(crate) fn make_deleted(backup_id: BackupId, now: DateTime<Utc>) -> Statement {
-    take_deletion(backup_id, now).push(UNBOUND).bind(now.timestamp_micros()).push("))")
+    take_deletion(backup_id, now)
+        .push(" AND expires_at_us IS NOT NULL AND expires_at_us <= ")
+        .bind(now.timestamp_micros())
+        .push(UNBOUND)
+        .bind(now.timestamp_micros())
+        .push("))")
 }
 
 /// Marks an available backup as deleted, whatever keeps it.

@@ -400,6 +400,9 @@ pub struct NewBackup {
     pub request: Option<JobRequest>,
     /// Makes repeated requests give the same job.
     pub idempotency: Option<Idempotency>,
+    /// Whether a person asks for an automatic backup again: then it is refused while any other backup of the cluster is
+    /// being made. Those of schedules are not; they wait.
+    pub asked_again: bool,
 }
 
 /// A job to be added that makes no backup.

@@ -52,8 +52,8 @@ pub trait LifecycleCatalog: Send + Sync {
     /// [`super::Catalog::insert_job`]; errors of the database.
     async fn delete_backup(&self, job: &Job, now: DateTime<Utc>) -> PortResult<DeleteOutcome>;
 
-    /// Marks those of the given backups as DELETED that are available, and that neither a hold nor an open job keeps.
-    /// Returns them.
+    /// Marks those of the given backups as DELETED that are available, whose time is over, and that neither a hold nor an
+    /// open job keeps. Returns them.
     ///
     /// # Errors
     /// Errors of the database.

@@ -14,11 +14,16 @@ use milvault_domain::object::{Encoding, Location, StoredObject};
 use milvault_domain::plan::{CopyUnit, Holdings, PlannedObject};
 use std::collections::HashSet;
 
+/// Manifests that are read of backups that show all that the one being made is to show. Binlogs live on or are compacted
+/// away, so what the newest of these do not have, older ones rarely have. Those of another scope do not count.
+const COVERING_MAX: usize = 3;
+
 /// Packs of an unfinished backup that are looked at at once.
 const LOOKS_AT_ONCE: usize = 16;
 
 /// Builds the index from manifests of complete backups and from what is complete of unfinished ones. The segments that
-/// settle the backup that is being made are taken whole.
+/// settle the backup that is being made are taken whole. Given that backup, older manifests are left when enough were
+/// read of backups that cover it; those of a database made every hour must not hide the daily one of the cluster.
 ///
 /// # Errors
 /// Errors of the store. Damaged files are passed over: the index only saves work.
@@ -31,10 +36,12 @@ pub(crate) async fn load(
     sizes: &PackSizes,
 ) -> PortResult<Holdings> {
     let mut holdings = Holdings::default();
+    let mut covering = 0;
     for backup_id in complete {
         let added = add_complete(place, cluster_id, *backup_id, current, sizes, &mut holdings).await;
-        pass_over_damage(*backup_id, added)?;
-        if current.is_some_and(|current| holdings.settles_all(current)) {
+        covering += usize::from(pass_over_damage(*backup_id, added)?);
+        let is_enough = |current| COVERING_MAX <= covering || holdings.settles_all(current);
+        if current.is_some_and(is_enough) {
             break;
         }
     }
@@ -45,7 +52,7 @@ pub(crate) async fn load(
     Ok(holdings)
 }
 
-fn pass_over_damage(backup_id: BackupId, added: PortResult<()>) -> PortResult<()> {
+fn pass_over_damage<T: Default>(backup_id: BackupId, added: PortResult<T>) -> PortResult<T> {
     match added {
         Err(error)
             if matches!(
@@ -54,12 +61,13 @@ fn pass_over_damage(backup_id: BackupId, added: PortResult<()>) -> PortResult<()
             ) =>
         {
             tracing::warn!(%backup_id, %error, "objects of this backup cannot be reused");
-            Ok(())
+            Ok(T::default())
         }
         other => other,
     }
 }
 
+/// Returns whether the backup shows all that the one being made is to show.
 async fn add_complete(
     place: &dyn Place,
     cluster_id: ClusterId,
@@ -67,12 +75,13 @@ async fn add_complete(
     current: Option<&ManifestHeader>,
     sizes: &PackSizes,
     holdings: &mut Holdings,
-) -> PortResult<()> {
+) -> PortResult<bool> {
     let (header, reader) = open_manifest(place, backup_id).await?;
     if header.cluster_id != cluster_id {
         tracing::warn!(%backup_id, %cluster_id, "the backup is of another cluster; its objects are not reused");
-        return Ok(());
+        return Ok(false);
     }
+    let covers = current.is_some_and(|current| header.scope.covers(&current.scope));
     let settled = current.map(|current| holdings.settle(current, &header)).unwrap_or_default();
     let taken = take_objects(reader, &settled, holdings).await;
     if taken.is_err() {
@@ -80,7 +89,7 @@ async fn add_complete(
     }
     sizes.add(taken?);
     holdings.record_hashes(&hashes::load(place, backup_id).await?);
-    Ok(())
+    Ok(covers)
 }
 
 async fn take_objects(

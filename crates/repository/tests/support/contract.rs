@@ -1,6 +1,7 @@
 //! What every repository must do, whatever it lies on, written against the prose of the port.
 
 use super::*;
+use milvault_domain::backup::BackupScope;
 use milvault_domain::object::{ContentHash, Location, SourceObject};
 use milvault_domain::ports::READ_BYTES_MAX;
 use milvault_domain::sweep::DataFile;
@@ -51,6 +52,41 @@ scenarios! {
         let held = lab.repository.load_index(cluster_id(), &[backup_id(1)], &[], None).await.unwrap();
         assert_eq!(held.pack_sizes.into_iter().collect::<BTreeMap<_, _>>(), sizes);
         assert_eq!(held.index.len(), made.objects.len());
+    }
+
+    async fn backups_of_a_narrower_scope_do_not_hide_an_older_one(lab) {
+        let made = lab.back_up(backup_id(1), &[]).await;
+        let of = |number: u128, scope: BackupScope| ManifestHeader { scope, ..header(backup_id(number)) };
+        let database = || BackupScope::Databases(vec![String::from("default")]);
+        let narrower: Vec<BackupId> = (2..7).map(backup_id).collect();
+        for number in 2..7 {
+            lab.repository.seal(&of(number, database()), Vec::new()).await.unwrap();
+        }
+        let newest_first = |ids: &[BackupId]| {
+            let mut ids: Vec<_> = [&[backup_id(1)], ids].concat();
+            ids.reverse();
+            ids
+        };
+        // One that settles nothing, so that it is looked for more.
+        let current = |scope| {
+            let mut current = of(20, scope);
+            for segment in &mut current.cut.databases[0].collections[0].segments {
+                segment.segment_id += 1_000;
+            }
+            current
+        };
+        let found = async |ids: &[BackupId], scope| {
+            let ids = newest_first(ids);
+            let held = lab.repository.load_index(cluster_id(), &ids, &[], Some(&current(scope))).await.unwrap();
+            held.index.len()
+        };
+        assert_eq!(found(&narrower, BackupScope::Cluster).await, made.objects.len());
+        assert_eq!(found(&narrower, database()).await, 0, "three of the same scope are enough");
+        let wider: Vec<BackupId> = (7..10).map(backup_id).collect();
+        for number in 7..10 {
+            lab.repository.seal(&of(number, BackupScope::Cluster), Vec::new()).await.unwrap();
+        }
+        assert_eq!(found(&wider, BackupScope::Cluster).await, 0, "three of the cluster are enough");
     }
 
     async fn objects_come_back_by_collection_and_each_with_its_bytes(lab) {

@@ -4,14 +4,14 @@ use super::super::Service;
 use super::unusable;
 use crate::error::ServiceError;
 use crate::found::{HEADERS_AT_ONCE, bounded, read_backup, read_head};
+use crate::rebuild::hold_of_found;
 use crate::request::{AttachedBackups, NewRepository};
 use crate::retry::Retry;
 use chrono::TimeDelta;
 use futures::StreamExt;
 use milvault_domain::error::check_name;
-use milvault_domain::ids::{BackupId, HoldId, ProjectId};
+use milvault_domain::ids::{BackupId, ProjectId};
 use milvault_domain::ports::{AttachedRepository, BackupRepository};
-use milvault_domain::recovery::{doubt_hold, grace_hold};
 use milvault_domain::repository::Repository;
 use std::sync::Arc;
 
@@ -112,13 +112,7 @@ impl Service {
             };
             match backup {
                 Ok((mut backup, record_is_lost)) => {
-                    let now = self.deps().clock.now();
-                    let hold_id = HoldId::from_uuid(self.deps().ids.new_uuid());
-                    let hold = if record_is_lost {
-                        doubt_hold(&backup.backup, hold_id, now)
-                    } else {
-                        grace_hold(&backup.backup, &backup.holds, hold_id, now, GRACE)
-                    };
+                    let hold = hold_of_found(self.deps(), &backup, record_is_lost, GRACE);
                     backup.holds.extend(hold);
                     let insert = || self.deps().catalog.insert_found_backups(std::slice::from_ref(&backup));
                     added += retry.run("add a backup that was found", insert).await?;

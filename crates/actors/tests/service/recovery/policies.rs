@@ -79,7 +79,7 @@ async fn a_policy_comes_back_switched_off_and_keeps_what_it_kept() {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         let backups = seen(again.as_ref()).await;
         assert_eq!(backups.len(), 1);
-        assert_eq!(backups[0].0.status, milvault_domain::backup::BackupStatus::Available);
+        assert_eq!(backups[0].0.status, BackupStatus::Available);
 
         // Switched on, it is as it was; and the repository knows that it is on.
         let on = PolicyChange { cron: None, retention_days: None, keep: None, ..change(cluster_id) };

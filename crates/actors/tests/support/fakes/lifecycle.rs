@@ -136,10 +136,14 @@ impl LifecycleCatalog for MemoryCatalog {
     }
 
     async fn expire_chosen(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<Vec<BackupId>> {
+        self.gates.pass("expire_chosen").await?;
         let mut tables = self.tables();
-        let available = |id: &BackupId| tables.backups[id].status == BackupStatus::Available;
+        let is_over = |id: &BackupId| {
+            let backup = &tables.backups[id];
+            backup.status == BackupStatus::Available && backup.expires_at.is_some_and(|end| end <= now)
+        };
         let over: Vec<_> =
-            backup_ids.iter().copied().filter(|id| available(id) && tables.unbound(*id, now)).collect();
+            backup_ids.iter().copied().filter(|id| is_over(id) && tables.unbound(*id, now)).collect();
         for id in &over {
             tables.end_backup(*id, BackupStatus::Deleted, now);
         }
@@ -157,6 +161,7 @@ impl LifecycleCatalog for MemoryCatalog {
     }
 
     async fn retained(&self, cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<Retained> {
+        self.gates.pass("retained").await?;
         let tables = self.tables();
         let available = tables
             .backups
@@ -181,6 +186,7 @@ impl LifecycleCatalog for MemoryCatalog {
                 backup.cluster_id == *cluster_id
                     && backup.status == BackupStatus::Available
                     && backup.creation_method == CreationMethod::Auto
+                    && backup.copied_from.is_none()
                     && backup.expires_at.is_some_and(|end| end <= now)
             })
         };
@@ -291,6 +297,7 @@ impl RepositoryGraves for FakeRepository {
     }
 
     async fn owner(&self, backup_id: BackupId) -> PortResult<Option<ClusterId>> {
+        self.check_readable(backup_id)?;
         let sealed = self.state.sealed.lock().unwrap().get(&backup_id).map(|(header, _)| header.cluster_id);
         let plan = self.state.unfinished.lock().unwrap().get(&backup_id).map(|plan| plan.header.cluster_id);
         Ok(sealed.or(plan))

@@ -118,15 +118,18 @@ impl Tables {
                 && self.backups[&job.backup_id.unwrap()].creation_method == CreationMethod::Manual
         };
         // Takeovers of foreign backups neither wait for this rule nor hold anybody up.
+        let manual = new.backup.creation_method == CreationMethod::Manual;
+        let refusable = manual || new.asked_again;
         if new.job.job_type == JobType::Backup
-            && new.backup.creation_method == CreationMethod::Manual
+            && refusable
             && let Some(running) = self.jobs.values().find(manual_open)
         {
             return Ok(InsertOutcome::Busy(running.id));
         }
+        let in_the_way = |job: &Job| !manual || job.state != JobState::Pending;
         if new.job.job_type == JobType::Backup
-            && new.backup.creation_method == CreationMethod::Manual
-            && let Some(running) = self.open_automatic(cluster_id, |job| job.state != JobState::Pending)
+            && refusable
+            && let Some(running) = self.open_automatic(cluster_id, in_the_way)
         {
             return Ok(InsertOutcome::Busy(running));
         }
@@ -143,7 +146,7 @@ impl Tables {
         if let Some(other) = self.backups.values().find(has_name) {
             return Ok(InsertOutcome::NameTaken(other.id));
         }
-        if new.job.job_type != JobType::Backup || backup.creation_method == CreationMethod::Manual {
+        if new.job.job_type != JobType::Backup || refusable {
             self.admit(cluster_id)?;
         }
         self.keep_key(&new.job, new.idempotency.as_ref());
