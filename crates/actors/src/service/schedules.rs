@@ -174,7 +174,7 @@ impl Service {
     async fn look_at(&self, mut schedule: ClusterSchedule, now: DateTime<Utc>) -> Result<Look, ServiceError> {
         let rules = schedule.rules().map_err(InvalidInput::from)?;
         for _ in 0..TURNS_MAX {
-            match rules.due(schedule.last_run, now) {
+            match rules.due_once(schedule.last_run, now) {
                 Due::Off => {
                     schedule.next_look = None;
                     self.save(&schedule).await?;
@@ -228,7 +228,7 @@ impl Service {
             created_by: String::from("schedule"),
         };
         let backup = self.new_backup(request, &cluster, None)?;
-        let next_look = match rules.due(Some(scheduled_for), now) {
+        let next_look = match rules.due_once(Some(scheduled_for), now) {
             Due::NotYet { next } => Some(next_look(next, now)),
             Due::RunNow { .. } | Due::ClockWentBack { .. } => Some(now),
             Due::Off => None,

@@ -6,6 +6,7 @@ use super::tests::{cluster, cron, weekdays};
 use super::{Due, Schedule};
 use chrono::{DateTime, TimeDelta, Utc, Weekday};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const START: i64 = 1_790_000_000;
 
@@ -40,6 +41,28 @@ fn settle(schedule: &Schedule, last: &mut Option<DateTime<Utc>>, now: DateTime<U
         }
     }
     panic!("{started:?} were started at once");
+}
+
+/// The same where starts are recorded one by one.
+fn settle_recorded(
+    schedule: &Schedule,
+    last: &mut Option<DateTime<Utc>>,
+    recorded: &mut BTreeSet<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    for _ in 0..3 {
+        match schedule.due_once(*last, now) {
+            Due::RunNow { scheduled_for } => {
+                *last = Some(scheduled_for);
+                if recorded.insert(scheduled_for) {
+                    return Some(scheduled_for);
+                }
+            }
+            Due::ClockWentBack { count_from } => *last = Some(count_from),
+            Due::NotYet { .. } | Due::Off => return None,
+        }
+    }
+    panic!("the looks at {now} have no end");
 }
 
 proptest! {
@@ -91,6 +114,33 @@ proptest! {
                 prop_assert!(Some(run) > before, "{} was started again", run);
                 prop_assert!(run <= now);
             }
+        }
+    }
+
+    #[test]
+    fn no_start_is_held_up_that_comes_after_a_clock_went_back(
+        schedule in schedules(),
+        ahead in 0_i64..60 * 86_400,
+        back in 0_i64..60 * 86_400,
+        steps in prop::collection::vec(1_i64..7_200, 1..60),
+    ) {
+        let begin = DateTime::from_timestamp(START, 0).unwrap();
+        let (mut last, mut recorded) = (Some(begin), BTreeSet::new());
+        let ahead = begin + TimeDelta::seconds(ahead);
+        settle_recorded(&schedule, &mut last, &mut recorded, ahead);
+        let turned_back = ahead - TimeDelta::seconds(back);
+        let mut now = turned_back;
+        settle_recorded(&schedule, &mut last, &mut recorded, now);
+        // Nothing comes of a clock that went back by minutes.
+        prop_assume!(last <= Some(turned_back));
+        let before = recorded.clone();
+        for step in steps {
+            let until = now + TimeDelta::seconds(step);
+            let expected = schedule.runs_after(now).take_while(|run| *run <= until).last();
+            let started = settle_recorded(&schedule, &mut last, &mut recorded, until);
+            // All is as if the clock had never been elsewhere, but for what was made then.
+            prop_assert_eq!(started, expected.filter(|run| !before.contains(run)));
+            now = until;
         }
     }
 }

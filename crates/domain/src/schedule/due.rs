@@ -6,6 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// How far the last run may lie ahead of the clock before the clock of that run is taken to have been wrong, where
 /// the schedule's own interval is shorter.
 const CLOCK_BEHIND_MAX: TimeDelta = TimeDelta::days(2);
+/// The same where starts are recorded one by one: no more than the clocks of two servers may differ.
+const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::minutes(15);
 
 /// What is to be done about a schedule now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +42,29 @@ impl Schedule {
     /// whichever is longer.
     #[must_use]
     pub fn due(&self, last_run: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Due {
+        self.due_within(last_run, now, |last| self.clock_behind_max(last))
+    }
+
+    /// The same for starts that are recorded one by one, so that whoever asks refuses those that come again: then a clock
+    /// that goes back holds up no others.
+    #[must_use]
+    pub fn due_once(&self, last_run: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Due {
+        self.due_within(last_run, now, |_| CLOCKS_DIFFER_MAX)
+    }
+
+    fn due_within(
+        &self,
+        last_run: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+        behind_max: impl Fn(DateTime<Utc>) -> TimeDelta,
+    ) -> Due {
         if !self.enabled {
             return Due::Off;
         }
         let Some(last) = last_run else {
             return Due::RunNow { scheduled_for: now };
         };
-        if last > now && last - now > self.clock_behind_max(last) {
+        if last > now && last - now > behind_max(last) {
             return Due::ClockWentBack { count_from: now };
         }
         if let Some(scheduled_for) = self.latest_run(last, now) {

@@ -5,8 +5,8 @@ use crate::ids::{ClusterId, JobId};
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Longest time between two looks at a schedule that is switched on. A look that lies further ahead was put there by a
-/// clock that was wrong, and is taken at once.
-pub const LOOK_AHEAD_MAX: TimeDelta = TimeDelta::days(1);
+/// clock that was wrong, and is taken at once. Short, since a clock that goes back by less holds up looks for so long.
+pub const LOOK_AHEAD_MAX: TimeDelta = TimeDelta::minutes(15);
 
 /// The policy of a cluster, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl ClusterSchedule {
         if policy.timing == self.policy.timing && policy.time_zone == self.policy.time_zone {
             return Ok(self.last_run);
         }
-        Ok(match self.rules()?.due(self.last_run, now) {
+        Ok(match self.rules()?.due_once(self.last_run, now) {
             Due::RunNow { .. } => None,
             Due::NotYet { .. } | Due::ClockWentBack { .. } | Due::Off => {
                 self.last_run.map(|last_run| last_run.max(now))
@@ -95,7 +95,7 @@ impl ClusterSchedule {
     /// As for [`Self::rules`].
     pub fn next_run(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, InvalidSchedule> {
         let rules = self.rules()?;
-        Ok(match rules.due(self.last_run, now) {
+        Ok(match rules.due_once(self.last_run, now) {
             Due::Off => None,
             Due::NotYet { next } => Some(next),
             Due::RunNow { .. } => Some(now),
@@ -179,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_at_most_a_day_apart() {
+    fn looks_are_at_most_a_quarter_of_an_hour_apart() {
         let now = at("2026-03-04T15:00:00Z");
-        assert_eq!(next_look(at("2026-04-01T00:00:00Z"), now), at("2026-03-05T15:00:00Z"));
-        assert_eq!(next_look(at("2026-03-04T16:00:00Z"), now), at("2026-03-04T16:00:00Z"));
+        assert_eq!(next_look(at("2026-04-01T00:00:00Z"), now), at("2026-03-04T15:15:00Z"));
+        assert_eq!(next_look(at("2026-03-04T15:10:00Z"), now), at("2026-03-04T15:10:00Z"));
     }
 }

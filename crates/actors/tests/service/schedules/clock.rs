@@ -100,6 +100,31 @@ async fn a_clock_that_jumps_by_a_day_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_back_by_forty_hours_holds_up_no_backups() {
+    bounded(Box::pin(async {
+        for stage in Stage::both().await {
+            let server = stage.world.start().await;
+            let cluster = server.register().await;
+            switch_on(&stage, &server, cron(cluster.id, "0 2,14 * * *", "UTC")).await;
+            stage.pass(cluster.id, TimeDelta::hours(48)).await;
+            assert_eq!(stage.backups_made().await, 2);
+            let schedule = stage.pass(cluster.id, TimeDelta::hours(-40)).await;
+            let back = stage.now();
+            assert_eq!((schedule.last_run, stage.backups_made().await), (Some(back), 2));
+            for _ in 0..20 {
+                stage.pass(cluster.id, TimeDelta::hours(2)).await;
+            }
+            let again = starts(&schedule, back, stage.now()).len();
+            assert!(3 <= again, "{again}");
+            // All of them but the one that was made ahead of its time.
+            assert_eq!(stage.backups_made().await, 2 + again - 1);
+            server.shutdown().await;
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
 async fn a_clock_that_was_wrong_by_a_year_stops_no_backups() {
     bounded(Box::pin(async {
         for stage in Stage::both().await {

@@ -253,7 +253,9 @@ impl Year {
     async fn note_start(&mut self) {
         let schedule = self.stage.looked_at(self.cluster_id).await;
         let (now, before) = (self.stage.now(), local(self.last_run).date());
-        let run = schedule.last_run.unwrap();
+        // Not `last_run`: that moves too when the clock goes back.
+        let skipped = schedule.last_skipped.as_ref().map(|skipped| skipped.scheduled_for);
+        let run = schedule.last_started.max(skipped).unwrap();
         if run == self.last_run {
             assert!(closed_day(now) <= before, "at {now} the last start is that of {before}");
             return;
