@@ -49,8 +49,9 @@ pub use runtime::{Clock, IdSource, SecretSource};
 pub use schedules::{SaveScheduleOutcome, ScheduleCatalog, ScheduledStart, StartOutcome};
 pub use sign_in::SignInCatalog;
 pub use stores::{
-    AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, READ_BYTES_MAX, SealReceipt,
-    SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport, WantedDirectories,
+    AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, GoAhead, READ_BYTES_MAX,
+    SealReceipt, SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport,
+    WantedDirectories,
 };
 pub use target::{
     CollectionInventory, CreatedCollection, DatabaseInventory, ImportProgress, ImportRequest, ImportState,

@@ -16,7 +16,9 @@ use milvault_domain::ids::{BackupId, ClusterId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
 use milvault_domain::object::StoredObject;
 use milvault_domain::plan::{CopyPlan, Holdings};
-use milvault_domain::ports::{BackupRepository, CheckFinding, SealReceipt, UnfinishedBackup, VerifyReport};
+use milvault_domain::ports::{
+    BackupRepository, CheckFinding, GoAhead, SealReceipt, UnfinishedBackup, VerifyReport,
+};
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::repository::StoreCapabilities;
 use std::any::Any;
@@ -144,8 +146,13 @@ impl BackupRepository for FileRepository {
         backups::index::load(place, cluster_id, complete, unfinished, current, sizes).await
     }
 
-    async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {
-        backups::seal::seal(self.place.as_ref(), header, objects, &self.pack_sizes).await
+    async fn seal_after(
+        &self,
+        go_ahead: GoAhead<'_>,
+        header: &ManifestHeader,
+        objects: Vec<StoredObject>,
+    ) -> PortResult<SealReceipt> {
+        backups::seal::seal(self.place.as_ref(), go_ahead, header, objects, &self.pack_sizes).await
     }
 
     async fn read_header(&self, backup_id: BackupId) -> PortResult<ManifestHeader> {

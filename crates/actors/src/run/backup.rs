@@ -10,6 +10,7 @@ use crate::copy::{CopyJob, copy_units};
 use crate::records::write_now;
 use crate::telemetry;
 use chrono::{DateTime, Utc};
+use futures::FutureExt;
 use milvault_domain::backup::{Backup, BackupFacts, ManifestHeader};
 use milvault_domain::ids::RepositoryId;
 use milvault_domain::job::{Job, JobPhase};
@@ -87,9 +88,12 @@ pub(super) async fn copy_and_seal(
         reused_objects,
     };
     let stored_bytes: u64 = objects.iter().map(|object| object.stored_bytes).sum();
-    run.enter(JobPhase::Seal).await?;
-    run.core.check_lease()?;
-    let receipt = repository.seal(&header, objects).await.map_err(unless_lasting)?;
+    // The record of the phase, from which a cut-off attempt goes on, and the lease come before the manifest's name.
+    let go_ahead = async {
+        run.enter(JobPhase::Seal).await?;
+        run.core.check_lease()
+    };
+    let receipt = repository.seal_after(go_ahead.boxed(), &header, objects).await.map_err(unless_lasting)?;
     let newly_stored_bytes = stored_bytes.saturating_sub(reused_stored_bytes) + receipt.manifest_bytes;
     complete(run, header, &sealed, newly_stored_bytes).await
 }
@@ -118,15 +122,15 @@ async fn prepare(
     source: &Source,
     repository: &Arc<dyn BackupRepository>,
 ) -> PortResult<UnfinishedBackup> {
-    run.enter(JobPhase::Cut).await?;
     let began_at = Instant::now();
     let deps = &run.core.deps;
-    let cut = run.retry().run("take the cut", || source.take_cut(deps, &backup.scope)).await?;
+    let cut = run.retry().run("take the cut", || source.take_cut(deps, &backup.scope));
+    // Neither a cut nor a plan changes anything, so they need not wait for the record of their beginning.
+    let ((), cut) = futures::try_join!(run.enter(JobPhase::Cut), cut)?;
     metrics::histogram!(telemetry::CUT_SECONDS).record(began_at.elapsed().as_secs_f64());
     tracing::info!(cut_at_ms = cut.cut_at_ms, collections = cut.collections().count(), "the cut is taken");
 
     let header = header(backup, source, cut);
-    // Planning only reads, so it need not wait for the record of its beginning.
     let plan = plan::make_plan(run, backup, source, repository, &header);
     let ((), plan) = futures::try_join!(run.enter(JobPhase::Plan), plan)?;
     // With nothing to copy there is nothing to continue: an attempt that is cut off before the seal begins anew.

@@ -16,7 +16,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+
+/// What the last step of something waits for; with an error it is not taken.
+pub type GoAhead<'a> = Pin<Box<dyn Future<Output = PortResult<()>> + Send + 'a>>;
 
 /// Opens sources and repositories from their configuration.
 #[async_trait]
@@ -261,11 +265,26 @@ pub trait BackupRepository:
     ) -> PortResult<Holdings>;
 
     /// Writes the manifest, reads it back, checks that every file it references exists, and removes what
-    /// [`Self::save_unfinished`] saved. Sealing again with the same objects is harmless.
+    /// [`Self::save_unfinished`] saved. Sealing again with the same objects is harmless. What can be prepared is
+    /// prepared beside `go_ahead`; nothing gets a name before it came out well.
     ///
     /// # Errors
-    /// `Corrupt` when what was read back differs or a referenced file is missing; errors of the store.
-    async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt>;
+    /// `Corrupt` when what was read back differs or a referenced file is missing; that of `go_ahead`; errors of the
+    /// store.
+    async fn seal_after(
+        &self,
+        go_ahead: GoAhead<'_>,
+        header: &ManifestHeader,
+        objects: Vec<StoredObject>,
+    ) -> PortResult<SealReceipt>;
+
+    /// [`Self::seal_after`] without anything to wait for.
+    ///
+    /// # Errors
+    /// The same.
+    async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {
+        self.seal_after(Box::pin(std::future::ready(Ok(()))), header, objects).await
+    }
 
     /// Reads a manifest without its list of objects.
     ///

@@ -13,19 +13,21 @@ use milvault_domain::backup::ManifestHeader;
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::manifest::{EncodedObjects, FRAME_OBJECTS_MAX, FileKind, PACK_TRAILER_BYTES, PackSize};
 use milvault_domain::object::{Location, PackId, StoredObject};
-use milvault_domain::ports::SealReceipt;
+use milvault_domain::ports::{GoAhead, SealReceipt};
 use std::sync::Arc;
 
 /// Lists of objects that are encoded at once, and wait for their turn.
 const ENCODED_AT_ONCE: usize = 3;
 
-/// Checks that every file is there, writes the manifest, reads it back, and drops the saved plan.
+/// Checks that every file is there, writes the manifest, reads it back, and drops the saved plan. Nothing gets a name before
+/// `go_ahead` came out well.
 ///
 /// # Errors
 /// `Corrupt` when a referenced file is missing or not as long as it must be, or the manifest did not come back as it was written;
 /// `Conflict` when the backup was sealed before with other objects; errors of the store.
 pub(crate) async fn seal(
     place: &dyn Place,
+    go_ahead: GoAhead<'_>,
     header: &ManifestHeader,
     mut objects: Vec<StoredObject>,
     sizes: &PackSizes,
@@ -34,12 +36,14 @@ pub(crate) async fn seal(
     objects.sort_unstable_by_key(|object| object.source.key);
     // The summary counts for nothing without the manifest, which gets its name when both are written.
     let summary = Bytes::from(summary::render(header, &objects));
-    let summary_path = layout::summary(header.backup_id);
     let path = layout::manifest(header.backup_id);
-    // An attempt that was cut off in here may have left one of another cut. Beside a manifest it is that manifest's.
-    let is_sealed = place.facts(&path).await?.is_some();
-    let overwrite = if is_sealed { Overwrite::Never } else { Overwrite::Replace };
-    let write_summary = place.create(&summary_path, summary, overwrite);
+    let write_summary = async {
+        go_ahead.await?;
+        // An attempt that was cut off in here may have left one of another cut. Beside a manifest it is that manifest's.
+        let is_sealed = place.facts(&path).await?.is_some();
+        let overwrite = if is_sealed { Overwrite::Never } else { Overwrite::Replace };
+        place.create(&layout::summary(header.backup_id), summary, overwrite).await
+    };
     let write_manifest = async {
         let survey = Survey::of(place, &objects).await?;
         let mut packs = PackSizesInOrder::of(&survey);

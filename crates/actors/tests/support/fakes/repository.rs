@@ -11,8 +11,8 @@ use milvault_domain::lifecycle::Tombstone;
 use milvault_domain::object::{Encoding, Location, ObjectId, PackId, StoredObject};
 use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
 use milvault_domain::ports::{
-    AttachedRepository, BackupRepository, CheckFinding, CheckOrder, Copier, PortError, PortErrorKind,
-    PortResult, SealReceipt, UnfinishedBackup, VerifyReport,
+    AttachedRepository, BackupRepository, CheckFinding, CheckOrder, Copier, GoAhead, PortError,
+    PortErrorKind, PortResult, SealReceipt, UnfinishedBackup, VerifyReport,
 };
 use milvault_domain::progress::{Progress, ProgressCounters};
 use milvault_domain::recovery::{BackupRecord, PolicyRecord};
@@ -163,7 +163,13 @@ impl BackupRepository for FakeRepository {
         Ok(holdings)
     }
 
-    async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {
+    async fn seal_after(
+        &self,
+        go_ahead: GoAhead<'_>,
+        header: &ManifestHeader,
+        objects: Vec<StoredObject>,
+    ) -> PortResult<SealReceipt> {
+        go_ahead.await?;
         self.gates.pass("seal").await?;
         self.state.write_manifest(header, objects);
         self.gates.pass("manifest_visible").await?;

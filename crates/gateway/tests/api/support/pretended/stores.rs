@@ -11,9 +11,9 @@ use milvault_domain::milvus::Cut;
 use milvault_domain::object::{Encoding, Fingerprint, Location, SourceObject, StoredObject};
 use milvault_domain::plan::{CopyPlan, CopyRoute, CopyUnit, Holdings};
 use milvault_domain::ports::{
-    AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, PortError, PortErrorKind,
-    PortResult, SealReceipt, SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure, VerifyReport,
-    WantedDirectories,
+    AttachedRepository, BackupRepository, CheckFinding, Copier, ForeignBackup, GoAhead, PortError,
+    PortErrorKind, PortResult, SealReceipt, SourceStore, Stager, Stores, UnfinishedBackup, VerifyFailure,
+    VerifyReport, WantedDirectories,
 };
 use milvault_domain::progress::{Progress, ProgressCounters};
 use milvault_domain::repository::StoreCapabilities;
@@ -245,7 +245,13 @@ impl BackupRepository for PretendedRepository {
         Ok(Holdings::default())
     }
 
-    async fn seal(&self, header: &ManifestHeader, objects: Vec<StoredObject>) -> PortResult<SealReceipt> {
+    async fn seal_after(
+        &self,
+        go_ahead: GoAhead<'_>,
+        header: &ManifestHeader,
+        objects: Vec<StoredObject>,
+    ) -> PortResult<SealReceipt> {
+        go_ahead.await?;
         self.1.sealed.lock().unwrap().insert((self.0, header.backup_id), (header.clone(), objects));
         Ok(SealReceipt { manifest_bytes: 500 })
     }
