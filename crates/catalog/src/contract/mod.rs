@@ -47,6 +47,7 @@ use async_trait::async_trait;
 use milvault_domain::ports::{Catalog, PortResult};
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::task::JoinSet;
 
 /// A database that a case uses alone.
 #[async_trait]
@@ -123,6 +124,9 @@ const MODULES: &[&[Case]] = &[
     batches::CASES,
 ];
 
+/// Cases that run at once: most of their time goes into waiting for the database.
+const CASES_AT_ONCE: usize = 4;
+
 /// Runs all cases, each on a database of its own.
 ///
 /// # Panics
@@ -133,12 +137,23 @@ where
     F: Future<Output = H>,
 {
     let mut failed = Vec::new();
-    for case in MODULES.iter().copied().flatten() {
-        let home: Arc<dyn Home> = Arc::new(make_home().await);
-        let outcome = tokio::spawn((case.run)(Arc::clone(&home))).await;
-        home.remove().await;
-        println!("{} ... {}", case.name, if outcome.is_ok() { "ok" } else { "FAILED" });
-        failed.extend(outcome.is_err().then_some(case.name));
+    let mut running = JoinSet::new();
+    let mut cases = MODULES.iter().copied().flatten();
+    loop {
+        while running.len() < CASES_AT_ONCE
+            && let Some(case) = cases.next()
+        {
+            let home: Arc<dyn Home> = Arc::new(make_home().await);
+            running.spawn(async move {
+                let outcome = tokio::spawn((case.run)(Arc::clone(&home))).await;
+                home.remove().await;
+                (case.name, outcome.is_ok())
+            });
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let (name, is_ok) = ended.expect("a home can be removed");
+        println!("{name} ... {}", if is_ok { "ok" } else { "FAILED" });
+        failed.extend((!is_ok).then_some(name));
     }
     assert!(failed.is_empty(), "failed cases: {failed:#?}");
 }
