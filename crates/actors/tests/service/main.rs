@@ -15,6 +15,7 @@ mod compare;
 mod copies;
 mod crash;
 mod failures;
+mod histories;
 mod leases;
 mod lifecycle;
 mod on_sqlite;
