@@ -1,4 +1,4 @@
-//! The timer of scheduled verifies and drills, and of what drills left behind. What it does is
+//! The timer of scheduled verifies and drills, and of what restores and drills left behind. What it does is
 //! [`Service::run_due_checks`] and [`Service::run_due_leftovers`]; both claim their work in the catalog, so several
 //! servers may have one.
 
@@ -171,7 +171,7 @@ pub(crate) async fn watch(host: Arc<Host>, stop: CancellationToken) {
                 tracing::warn!(%error, "cannot look for verifies and drills; tried again at the next time");
             }
             if let Err(error) = service.run_due_leftovers().await {
-                tracing::warn!(%error, "cannot look for leftovers of drills; tried again at the next time");
+                tracing::warn!(%error, "cannot look for leftovers of restores; tried again at the next time");
             }
         });
         tokio::select! {

@@ -31,13 +31,20 @@ pub(crate) async fn settle(core: &Arc<Core>, job: Job) -> PortResult<Option<Job>
         ),
         JobState::InProgress => (JobState::Pending, Some("cut off; continues".to_owned())),
     };
+    // Before the job's end is recorded, after which nobody would look at it again.
+    if to == JobState::Failed && leaves_traces(job.job_type) {
+        let not_yet = String::from("the job was given up, and what it left behind is not removed yet");
+        if let Err(error) = remember_leftovers(core, job.id, job.cluster_id, not_yet).await {
+            tracing::error!(job_id = %job.id, ?error, "what a restore has left behind is not remembered");
+        }
+    }
     let now = core.deps.clock.now();
     match core.deps.catalog.transition_job(job.id, to, reason.as_deref(), now).await {
         Ok(settled) => {
             core.live.publish(&settled);
             tracing::info!(job_id = %job.id, from = ?job.state, to = ?settled.state, "took up an open job");
             if settled.state == JobState::Failed && leaves_traces(settled.job_type) {
-                clean_up_after(core, settled).await;
+                clean_up_after(core, settled);
                 return Ok(None);
             }
             Ok((settled.state == JobState::Pending).then_some(settled))
@@ -64,12 +71,8 @@ const fn what_then(job_type: JobType) -> &'static str {
 }
 
 /// Only after the job's end is recorded: were it the clean-up that brings the server down, it must not be tried for ever.
-/// What a drill left is remembered before, and forgotten when it is gone.
-async fn clean_up_after(core: &Arc<Core>, job: Job) {
-    let not_yet = String::from("the job was given up, and what it left behind is not removed yet");
-    if let Err(error) = remember_leftovers(core, &job, not_yet).await {
-        tracing::error!(job_id = %job.id, ?error, "what a drill has left behind is not remembered");
-    }
+/// What it left was remembered before, and is forgotten when it is gone.
+fn clean_up_after(core: &Arc<Core>, job: Job) {
     let task_core = Arc::clone(core);
     let work = async move {
         let limit = task_core.settings.cleanup_time_max;
@@ -77,10 +80,7 @@ async fn clean_up_after(core: &Arc<Core>, job: Job) {
         let calls = TaskTracker::new();
         let cleaning = async {
             clean_up(&task_core, &job, &calls, reason).await?;
-            if job.job_type == JobType::Drill {
-                task_core.deps.catalog.forget_leftovers(job.id).await?;
-            }
-            PortResult::Ok(())
+            task_core.deps.catalog.forget_leftovers(job.id).await
         };
         let cleaned = tokio::time::timeout(limit, cleaning).await;
         if !matches!(cleaned, Ok(Ok(()))) {

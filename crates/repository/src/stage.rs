@@ -4,6 +4,7 @@ mod in_store;
 mod local;
 mod object;
 mod pieces;
+mod under_way;
 
 pub(crate) use in_store::InStoreCopies;
 pub(crate) use local::LocalTarget;
@@ -82,6 +83,9 @@ impl RepositoryStager {
         directory: &str,
         progress: &ProgressCounters,
     ) -> PortResult<()> {
+        if let Some(limit) = &self.limit {
+            limit.wait(object.stored_bytes).await;
+        }
         match copies.copy(object, &staged(directory, object)).await {
             Ok(()) => {
                 progress.add_bytes(object.stored_bytes);

@@ -93,12 +93,11 @@ impl RepositoryStores {
         &self,
         repository: &FileRepository,
         target: &ObjectConnection,
-        limit: Option<Arc<ByteLimit>>,
     ) -> PortResult<Option<InStoreCopies>> {
         let who = "the cluster's storage credentials";
         let found = self.copies_from(repository, target, repository.capabilities, who).await?;
         let target = object_place(target, StoreCapabilities::default());
-        Ok(found.map(|(requests, place)| InStoreCopies::new(requests.limited_to(limit), place, target)))
+        Ok(found.map(|(requests, place)| InStoreCopies::new(requests, place, target)))
     }
 
     /// The way inside the store from one repository to another, where both share one that can do it.
@@ -327,7 +326,7 @@ impl Stores for RepositoryStores {
             Connection::Local(root) => (Arc::new(LocalTarget::new(&root)), None),
             Connection::Object(connection) => {
                 let place = object_place(&connection, StoreCapabilities::default());
-                let in_store = self.in_store(repository, &connection, limit.clone()).await?;
+                let in_store = self.in_store(repository, &connection).await?;
                 let store = Arc::clone(&connection.store);
                 (Arc::new(ObjectTarget::new(place, store, &connection.prefix)), in_store)
             }

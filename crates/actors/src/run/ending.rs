@@ -17,7 +17,7 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What the log says when the clean-up did not come to its end.
 const LEFTOVERS: &str = "a stopped restore may have left collections under working names or staged files behind; \
-                         undoing or resuming it removes them, and a timer those of a drill";
+                         a timer removes staged files and all of a drill, undoing or resuming a restore the rest";
 
 /// What to record about a job when work on it stops.
 pub(super) enum Ending {
@@ -145,8 +145,9 @@ async fn end_of_traces(run: &Run, ending: Ending, stop: &Stop) -> Ending {
         }
     };
     let told = may_be_left(run.job.job_type, &failure);
-    if let Err(error) = in_time(remember_leftovers(&run.core, &run.job, failure)).await {
-        tracing::error!(?error, "what a drill has left behind is not remembered");
+    let remembering = remember_leftovers(&run.core, run.job.id, run.job.cluster_id, failure);
+    if let Err(error) = in_time(remembering).await {
+        tracing::error!(?error, "what a restore has left behind is not remembered");
     }
     match ending {
         Ending::Failed(reason) => Ending::Failed(format!("{reason}; {told}")),
@@ -158,7 +159,9 @@ async fn end_of_traces(run: &Run, ending: Ending, stop: &Stop) -> Ending {
 fn may_be_left(job_type: JobType, failure: &str) -> String {
     let removal = match job_type {
         JobType::Drill => "a timer removes them as soon as it can",
-        _ => "resume or undo the restore, which removes them",
+        _ => {
+            "a timer removes the files as soon as it can; resume or undo the restore, which removes the rest"
+        }
     };
     format!(
         "collections under working names or staged files may be left at the target, as the clean-up failed too \

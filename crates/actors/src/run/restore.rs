@@ -20,7 +20,9 @@ mod rows;
 mod target;
 
 pub(crate) use databases::remove_databases;
-pub(crate) use leftovers::{clean_up, leaves_traces, remember_leftovers, remove_staged_of, wait_for_calls};
+pub(crate) use leftovers::{
+    clean_up, leaves_traces, remember_leftovers, remove_leftovers, remove_staged_of, wait_for_calls,
+};
 pub(crate) use place::{Place, shown};
 pub(crate) use planning::{BackupAtHand, cluster_in_service, missing, plan, selected_collections, unusable};
 pub(crate) use target::Target;

@@ -1,6 +1,8 @@
 //! Undoing a restore: what it made is removed, what it replaced gets its name back.
 
-use super::restore::{Place, Target, cluster_in_service, missing, remove_databases, remove_staged_of, shown};
+use super::restore::{
+    Place, Target, cluster_in_service, missing, remember_leftovers, remove_databases, remove_staged_of, shown,
+};
 use super::{Run, Trouble};
 use futures::{FutureExt, StreamExt};
 use milvault_domain::ids::JobId;
@@ -29,7 +31,12 @@ pub(super) async fn undo(run: &Run) -> Result<Job, Trouble> {
         warnings = take_all_away(run, &target, restore_job_id, plan, &restore).await?;
         remove_databases(&run.core, &target, restore_job_id, plan).await?;
         if let Err(error) = remove_staged_of(&run.core, restore_job_id, &restore, &cluster).await {
-            warnings.push(format!("staged files of the restore may be left: {error}"));
+            let failure = error.to_string();
+            let remember = || remember_leftovers(&run.core, restore_job_id, cluster.id, failure.clone());
+            run.retry().run("remember the staged files", remember).await?;
+            warnings.push(format!(
+                "staged files of the restore may be left; a timer removes them as soon as it can: {error}"
+            ));
         }
         warnings.extend(plan.access_control.as_ref().and_then(access_that_stays));
     }

@@ -12,4 +12,5 @@ mod on_sqlite;
 mod rows;
 mod scheduled_drills;
 mod stage;
+mod staged_leftovers;
 mod undone;

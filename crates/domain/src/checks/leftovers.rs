@@ -1,4 +1,4 @@
-//! What a drill that was stopped could not remove at its target.
+//! What a restore or drill could not remove at its target when it ended.
 
 use crate::ids::{ClusterId, JobId};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +13,7 @@ const DELAY_MAX: TimeDelta = TimeDelta::hours(6);
 /// Collections under working names or staged files that wait to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftovers {
-    /// The drill.
+    /// The restore or drill.
     pub job_id: JobId,
     /// Where they are.
     pub cluster_id: ClusterId,

@@ -95,7 +95,7 @@ pub trait ChecksCatalog: Send + Sync {
     /// Errors of the database.
     async fn last_drill(&self, backup_id: BackupId) -> PortResult<Option<Job>>;
 
-    /// Remembers what a drill has left behind. Those of one job are remembered once.
+    /// Remembers what a restore or drill has left behind. Those of one job are remembered once.
     ///
     /// # Errors
     /// `NotFound` when there is no such job; errors of the database.
@@ -126,7 +126,7 @@ pub trait ChecksCatalog: Send + Sync {
     /// Errors of the database.
     async fn forget_leftovers(&self, job_id: JobId) -> PortResult<()>;
 
-    /// What a drill has left behind; `None` when it is nothing.
+    /// What a restore or drill has left behind; `None` when it is nothing.
     ///
     /// # Errors
     /// Errors of the database.

@@ -1,23 +1,26 @@
 //! Staging inside one S3 store.
 
+use super::under_way::to_its_end;
 use crate::backups::objects::corrupt;
 use crate::copy::{CopiedFile, CopyRequests};
 use crate::layout;
-use crate::place::ObjectPlace;
+use crate::place::{ObjectPlace, Place};
 use milvault_domain::error::{PortError, PortErrorKind, PortResult};
 use milvault_domain::object::{Location, StoredObject};
+use std::sync::Arc;
 
 /// Copies objects that have a file of their own from the repository's bucket to the cluster's.
 pub(crate) struct InStoreCopies {
-    requests: CopyRequests,
+    requests: Arc<CopyRequests>,
     repository: ObjectPlace,
     target: ObjectPlace,
 }
 
 impl InStoreCopies {
-    /// Requests must be signed for the target.
-    pub(crate) const fn new(requests: CopyRequests, repository: ObjectPlace, target: ObjectPlace) -> Self {
-        Self { requests, repository, target }
+    /// Requests must be signed for the target, and keep to no limit of their own: what is begun comes to its end also
+    /// after a stop, so whoever asks waits before.
+    pub(crate) fn new(requests: CopyRequests, repository: ObjectPlace, target: ObjectPlace) -> Self {
+        Self { requests: Arc::new(requests), repository, target }
     }
 
     /// Whether an object can be copied so: only where the store's own tag tells that it is still what it was, since
@@ -26,16 +29,21 @@ impl InStoreCopies {
         matches!(object.location, Location::Object) && object.store_tag.is_some()
     }
 
-    /// Copies an object to a path below the target's root.
+    /// Copies an object to a path below the target's root. What is begun goes on when this is dropped.
     ///
     /// # Errors
     /// `Corrupt` when its file is gone or another.
     pub(super) async fn copy(&self, object: &StoredObject, path: &str) -> PortResult<()> {
         let from = self.repository.key(&layout::object(object.id))?;
         let to = self.target.key(path)?;
-        let file =
-            CopiedFile { from: &from, tag: object.store_tag.as_deref(), size_bytes: object.stored_bytes };
-        let Err(refusal) = self.requests.copy(file, &to).await else { return Ok(()) };
+        let (requests, tag, size_bytes) =
+            (Arc::clone(&self.requests), object.store_tag.clone(), object.stored_bytes);
+        let copying = async move {
+            let file = CopiedFile { from: &from, tag: tag.as_deref(), size_bytes };
+            requests.copy(file, &to).await
+        };
+        let copied = to_its_end(self.target.display(path), copying).await?;
+        let Err(refusal) = copied else { return Ok(()) };
         Err(match refusal.kind() {
             PortErrorKind::NotFound => corrupt(&self.repository, object, "the file does not exist"),
             PortErrorKind::Changed => corrupt(

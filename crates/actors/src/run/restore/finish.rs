@@ -1,6 +1,7 @@
 //! What comes when every collection has ended: users and roles, what was replaced, and staged files.
 
 use super::databases::remove_databases;
+use super::leftovers::remember_leftovers;
 use super::place::{kept_until, shown};
 use super::{Mode, Restoring, drill};
 use milvault_domain::job::JobPhase;
@@ -95,8 +96,12 @@ async fn remove_staged(job: &Restoring<'_>, warnings: &mut Vec<String>) -> PortR
         Err(error) => {
             tracing::error!(?error, "staged files could not be removed");
             let root = job.cluster.storage.display_url();
-            warnings.push(format!("staged files are left below {root}/{directory}; remove them: {error}"));
-            Ok(())
+            warnings.push(format!(
+                "staged files are left below {root}/{directory}; a timer removes them as soon as it can: {error}"
+            ));
+            let (run, failure) = (job.run, error.to_string());
+            let remember = || remember_leftovers(&run.core, run.job.id, job.cluster.id, failure.clone());
+            run.retry().run("remember the staged files", remember).await
         }
         Ok(_) => Ok(()),
     }

@@ -10,7 +10,7 @@ use crate::retry::Retry;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use milvault_domain::checks::Leftovers;
 use milvault_domain::cluster::Cluster;
-use milvault_domain::ids::JobId;
+use milvault_domain::ids::{ClusterId, JobId};
 use milvault_domain::job::{Job, JobType};
 use milvault_domain::ports::PortResult;
 use milvault_domain::restore::{CollectionRestore, Restore, RestoreStep, staging_directory};
@@ -64,13 +64,32 @@ pub(crate) async fn clean_up(
     taken_away.and(removed)
 }
 
-/// Nobody resumes or undoes a drill, so a timer looks after what it left behind; nothing is kept of other jobs.
-pub(crate) async fn remember_leftovers(core: &Core, job: &Job, failure: String) -> PortResult<()> {
-    if job.job_type != JobType::Drill {
-        return Ok(());
-    }
-    let leftovers = Leftovers::new(job.id, job.cluster_id, failure, core.deps.clock.now());
+/// Keeps in mind, also for servers to come, that something is left at the target of a restore or drill. A timer then
+/// does [`remove_leftovers`] as soon as the job has ended.
+pub(crate) async fn remember_leftovers(
+    core: &Core,
+    job_id: JobId,
+    cluster_id: ClusterId,
+    failure: String,
+) -> PortResult<()> {
+    let leftovers = Leftovers::new(job_id, cluster_id, failure, core.deps.clock.now());
     core.deps.catalog.remember_leftovers(&leftovers).await
+}
+
+/// Removes what is left of a job that has ended: all of a drill, which nobody resumes or undoes. Of a restore, the staged
+/// files, which nobody needs: one that goes on stages anew in a directory of its own. Its collections are left to whoever
+/// resumes or undoes it, who may be at work on them right now.
+pub(crate) async fn remove_leftovers(core: &Core, job: &Job) -> PortResult<()> {
+    if job.job_type == JobType::Drill {
+        return clean_up(core, job, &TaskTracker::new(), "not finished: the drill was stopped").await;
+    }
+    let catalog = &core.deps.catalog;
+    let find = || catalog.restore(job.id);
+    let restore = Retry::of(&core.settings).run("look up the restore", find).await?;
+    // Nothing was touched before there was a plan.
+    let Some(restore) = restore.filter(|restore| restore.plan.is_some()) else { return Ok(()) };
+    let cluster = cluster_in_service(core, restore.request.target_cluster_id).await?;
+    remove_staged_of(core, job.id, &restore, &cluster).await
 }
 
 /// Waits for the calls of stopped work that are still on their way: what they do must not happen behind the back of

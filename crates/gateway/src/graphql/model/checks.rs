@@ -110,12 +110,12 @@ pub(crate) struct SkippedDrill {
     reason: String,
 }
 
-/// What a drill left at its target.
+/// What a restore or drill left at its target.
 #[derive(SimpleObject)]
-pub(crate) struct DrillLeftovers {
-    /// Attempts to remove it since the drill ended, at most 24.
+pub(crate) struct JobLeftovers {
+    /// Attempts to remove it since the job ended: at most 24 for a drill, then daily for a restore.
     attempts: u32,
-    /// When the next attempt comes; null when it was given up.
+    /// When the next attempt comes; null when it was given up, which it never is for a restore.
     next_attempt_at: Option<DateTime<Utc>>,
     /// Why it could not be removed.
     last_failure: String,
@@ -269,7 +269,7 @@ impl From<domain::DrillSchedule> for DrillPolicy {
     }
 }
 
-impl From<domain::Leftovers> for DrillLeftovers {
+impl From<domain::Leftovers> for JobLeftovers {
     fn from(leftovers: domain::Leftovers) -> Self {
         Self {
             attempts: leftovers.attempts,

@@ -1,7 +1,7 @@
 //! Jobs.
 
 use super::backup::Backup;
-use super::checks::DrillLeftovers;
+use super::checks::JobLeftovers;
 use super::cluster::Cluster;
 use super::compare::CompareReport;
 use super::restore::Restore;
@@ -231,9 +231,10 @@ impl Job {
         Ok(context.caller()?.visible(found).map(|record| Self::now(record, backend)))
     }
 
-    /// What a drill could not remove at its target when it ended, and what is done about it; null when nothing is left.
-    async fn leftovers(&self, context: &Context<'_>) -> Result<Option<DrillLeftovers>, GatewayError> {
-        if self.kind != JobType::Drill {
+    /// What a restore or drill could not remove at its target when it ended, and what is done about it; null when nothing
+    /// is left.
+    async fn leftovers(&self, context: &Context<'_>) -> Result<Option<JobLeftovers>, GatewayError> {
+        if !matches!(self.kind, JobType::Restore | JobType::Drill) {
             return Ok(None);
         }
         Ok(context.records()?.load_one(LeftoversOf(self.keys.job_id)).await?.map(Into::into))
