@@ -7,15 +7,17 @@ mod crash;
 mod moving;
 mod names;
 mod outage;
+mod replace;
 mod rights;
 mod rows;
 mod stores;
+mod whole;
 
-use crate::support::text;
+use crate::support::{Api, text};
 use anyhow::{Context as _, Result, ensure};
 use milvault_tests::milvus_client::{MilvusClient, RowDifferences, Rows};
 use milvault_tests::servers::Milvus;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Fails with the differing keys when a loaded collection has other rows than these.
 async fn check_rows(database: &MilvusClient, collection: &str, expected: &Rows) -> Result<()> {
@@ -47,4 +49,16 @@ fn check_no_staging(server: &Milvus, job: &Value) -> Result<()> {
     let staging = storage.join("milvault_restore").join(text(&job["id"]));
     ensure!(!staging.exists(), "{} is left", staging.display());
     Ok(())
+}
+
+/// All that a backup shows of its databases and collections.
+async fn contents(api: &Api, backup: &Value) -> Result<Value> {
+    let document = "query($id: ID!) { backup(id: $id) { databases(first: 10) { nodes { name properties { key value }
+        collections(first: 10) { nodes { name description shardCount dynamicField loadState replicaCount aliases
+            consistencyLevel properties { key value } partitions { name }
+            indexes { name fieldName params { key value } }
+            fields { id name dataType elementType primaryKey autoId partitionKey typeParams { key value } }
+        } } } } } }";
+    let mut answer = api.request(document, json!({ "id": backup["id"] })).await?;
+    Ok(answer["backup"]["databases"].take())
 }

@@ -92,7 +92,7 @@ async fn a_restore_survives_kills_and_a_canceled_one_leaves_nothing_half_done() 
 
 /// The proxy of Milvus 2.3.5 crashes when a client dies in the middle of `GetImportState`, which nobody but Milvus can
 /// mend: who kills Milvault in a restore may find that Milvus has to be started again, too.
-async fn revive(server: &mut Milvus) -> Result<()> {
+pub(super) async fn revive(server: &mut Milvus) -> Result<()> {
     if server.has_ended()? {
         eprintln!("Milvus has crashed with the client that was killed; it is started again");
         server.restart().await?;

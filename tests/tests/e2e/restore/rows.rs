@@ -1,6 +1,6 @@
 //! Every type of row, into the same cluster beside the old and after the old is gone.
 
-use super::{check_rows, outcome};
+use super::{check_rows, contents, outcome};
 use crate::support::{Installation, TypedCollection, local_storage, text};
 use anyhow::{Context as _, Result, ensure};
 use milvault_tests::milvus_client::{MilvusClient, Rows};
@@ -97,18 +97,9 @@ async fn disturb(database: &MilvusClient) -> Result<()> {
 
 /// A backup of what was restored shows the same as the one it was restored from.
 async fn check_surroundings(installation: &Installation, cluster_id: &str, original: &Value) -> Result<()> {
-    let (again, _) = installation.api.back_up(cluster_id, &[DATABASE]).await?;
-    let document = "query($id: ID!) { backup(id: $id) { databases(first: 10) { nodes { name
-        collections(first: 10) { nodes { name description shardCount dynamicField loadState replicaCount aliases
-            consistencyLevel properties { key value } partitions { name }
-            indexes { name fieldName params { key value } }
-            fields { id name dataType elementType primaryKey autoId partitionKey typeParams { key value } }
-        } } } } } }";
-    let contents = async |backup: &Value| -> Result<Value> {
-        let answer = installation.api.request(document, json!({ "id": backup["id"] })).await?;
-        Ok(answer["backup"]["databases"].clone())
-    };
-    assert_eq!(contents(&again).await?, contents(original).await?);
+    let api = &installation.api;
+    let (again, _) = api.back_up(cluster_id, &[DATABASE]).await?;
+    assert_eq!(contents(api, &again).await?, contents(api, original).await?);
     Ok(())
 }
 
