@@ -140,7 +140,7 @@ async fn a_copy_that_takes_too_long_is_told_and_removed_later() {
     staging.stage_for(STOPPED_AFTER, None).await;
     let stager = staging.stager(None).await;
     let early = stager.remove(&staging::directory()).await.unwrap_err();
-    assert_eq!(early.kind(), PortErrorKind::Unavailable, "{early}");
+    assert_eq!(early.kind(), PortErrorKind::Busy, "{early}");
     assert!(early.to_string().contains("still writing"), "{early}");
     // Another restore has nothing to wait for.
     let other = staging::directory().replace("/0/12", "/0/1");

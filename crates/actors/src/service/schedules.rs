@@ -251,7 +251,10 @@ impl Service {
                     "an automatic backup is skipped: the one before it has not ended");
                 Ok(Some(Look::Skipped))
             }
-            StartOutcome::RecordedBefore => Ok(None),
+            StartOutcome::RecordedBefore => {
+                tracing::info!(%cluster_id, %scheduled_for, "this start was made before, ahead of its time");
+                Ok(None)
+            }
             StartOutcome::ScheduleChanged => Ok(Some(Look::Nothing)),
         }
     }

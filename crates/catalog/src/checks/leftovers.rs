@@ -1,4 +1,4 @@
-//! What drills could not remove at their targets.
+//! What restores and drills could not remove at their targets.
 
 use crate::database::{Record, Statement};
 use crate::model::{FAILURE_CHARS_MAX, bounded, count, id, optional_microseconds, optional_time};

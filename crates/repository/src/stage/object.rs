@@ -107,7 +107,7 @@ impl StagingTarget for ObjectTarget {
             return Ok(files);
         }
         Err(PortError::new(
-            PortErrorKind::Unavailable,
+            PortErrorKind::Busy,
             format!(
                 "the store is still writing files below `{shown}`, which have to be removed when it is done"
             ),

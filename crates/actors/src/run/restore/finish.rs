@@ -92,7 +92,8 @@ async fn remove_staged(job: &Restoring<'_>, warnings: &mut Vec<String>) -> PortR
     let directory = staging_directory(job.run.job.id);
     let removed = job.run.core.remove("remove staged files", || job.stager.remove(&directory)).await;
     match removed {
-        Err(error) if error.is_retryable() || error.kind() == PortErrorKind::Canceled => Err(error),
+        Err(error) if error.kind() == PortErrorKind::Canceled => Err(error),
+        // Every collection is done: files that nobody needs do not hold up the end.
         Err(error) => {
             tracing::error!(?error, "staged files could not be removed");
             let root = job.cluster.storage.display_url();

@@ -1,7 +1,7 @@
 //! The beginning of a restore or drill: what there is, what is planned, and what earlier attempts left behind.
 
 use super::databases::make_databases;
-use super::leftovers::take_away_unfinished;
+use super::leftovers::{remember_leftovers, take_away_unfinished};
 use super::meter::StallClock;
 use super::planning::{
     BackupAtHand, Former, cluster_in_service, missing, plan, refuse_conflicts, selected_collections,
@@ -75,8 +75,14 @@ async fn open(run: &Run, request: RestoreRequest) -> PortResult<Preparing<'_>> {
 async fn remove_staged(preparing: &Preparing<'_>) -> PortResult<()> {
     let Preparing { run, stager, .. } = preparing;
     let directory = staging_directory(run.job.id);
-    let removed = run.core.remove("remove staged files", || stager.remove(&directory)).await?;
-    tracing::info!(removed, "a cut-off restore continues");
+    match run.core.remove("remove staged files", || stager.remove(&directory)).await {
+        Ok(removed) => tracing::info!(removed, "a cut-off restore continues"),
+        // What an attempt before this one asked for gives the same files, which go with all the others in the end.
+        Err(error) if error.kind() == PortErrorKind::Busy => {
+            tracing::warn!(%error, "a cut-off restore continues beside what it asked for before");
+        }
+        Err(error) => return Err(error),
+    }
     Ok(())
 }
 
@@ -130,7 +136,17 @@ async fn clean_up_former(
     let reason = format!("not finished; restored anew by job {}", run.job.id);
     take_away_unfinished(&run.core, target, job_id, &former, &reason, true).await?;
     let directory = staging_directory(job_id);
-    run.core.remove("remove staged files", || stager.remove(&directory)).await?;
+    match run.core.remove("remove staged files", || stager.remove(&directory)).await {
+        Err(error) if error.kind() == PortErrorKind::Canceled => return Err(error),
+        // This restore has a directory of its own, so it need not wait for what is in the other.
+        Err(error) => {
+            tracing::warn!(%job_id, %error, "staged files of the former restore are removed later");
+            let failure = error.to_string();
+            let remember = || remember_leftovers(&run.core, job_id, preparing.cluster.id, failure.clone());
+            run.retry().run("remember the staged files", remember).await?;
+        }
+        Ok(_) => {}
+    }
     Ok(Some(Former { plan, collections: former.collections }))
 }
 

@@ -59,6 +59,7 @@ impl Service {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("not done within {} seconds", limit.as_secs()),
         };
+        tracing::warn!(%job_id, attempts = attempted.attempts, failure, "leftovers could not be removed");
         if attempted.next_attempt_at.is_none() {
             tracing::error!(%job_id, failure, "the leftovers of a drill stay: they were tried often enough");
         }

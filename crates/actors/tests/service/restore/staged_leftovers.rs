@@ -1,7 +1,7 @@
 //! Staged files that the clean-up after a restore could not remove: a timer does, without anybody's asking.
 
 use super::stage::Stage;
-use super::undone::undone;
+use super::undone::{resumed, undone};
 use crate::support::fakes::gates::Act;
 use crate::support::{Server, World, bounded};
 use chrono::TimeDelta;
@@ -116,6 +116,33 @@ async fn they_go_after_a_restore_that_was_given_up_too() {
         assert_eq!(stage.target.staged(), Vec::<String>::new());
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_restore_that_is_resumed_does_not_wait_for_them() {
+    for kind in [PortErrorKind::Busy, PortErrorKind::Unavailable] {
+        bounded(async {
+            let (stage, server) = stage().await;
+            let job_id = staged(&stage, &server).await;
+            stage.world.gates.always("unstage", Act::Fail(kind, "still writing"));
+            server.service.cancel_job(job_id).await.unwrap();
+            assert_eq!(server.ended(job_id).await.state, JobState::Canceled);
+            stage.world.gates.clear("import_progress");
+            let next = resumed(&server, job_id).await;
+            assert_eq!((next.state, next.failure), (JobState::Successful, None));
+            assert_eq!(stage.seen(), stage.wanted());
+            for left in [job_id, next.id] {
+                assert!(leftovers(&stage, left).await.is_some());
+            }
+            stage.world.gates.clear("unstage");
+            stage.world.clock.advance(TimeDelta::days(1));
+            for left in [job_id, next.id] {
+                forgotten(&stage, left).await;
+            }
+            stage.assert_tidy("cleaned up");
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -231,8 +231,8 @@ impl Job {
         Ok(context.caller()?.visible(found).map(|record| Self::now(record, backend)))
     }
 
-    /// What a restore or drill could not remove at its target when it ended, and what is done about it; null when nothing
-    /// is left.
+    /// What a timer still has to remove at the target of a restore or drill, because it could not be removed when the job
+    /// ended: of a restore, staged files. Null when there is nothing.
     async fn leftovers(&self, context: &Context<'_>) -> Result<Option<JobLeftovers>, GatewayError> {
         if !matches!(self.kind, JobType::Restore | JobType::Drill) {
             return Ok(None);
