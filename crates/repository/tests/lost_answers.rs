@@ -6,7 +6,6 @@
 mod fake_store;
 mod support;
 
-use async_trait::async_trait;
 use fake_store::FakeStore;
 use milvault_domain::error::PortErrorKind;
 use milvault_domain::job::VerifyLevel;
@@ -14,11 +13,10 @@ use milvault_domain::plan::{CopyRoute, ObjectIndex, plan_transfer};
 use milvault_domain::ports::Stores;
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::storage::{SourceLayout, StorageConfig};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{
-    Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, content, insert_key, repository_id, stores,
+    Lab, LocalTestSource, SEGMENTS, StoredSource, backup_id, content, insert_key, repository_id, stores,
 };
 
 /// From a disk into a repository in the store.
@@ -128,26 +126,4 @@ async fn what_the_store_copies_keeps_to_the_limit() {
     }
     assert!(TIME_MIN < began_at.elapsed(), "{:?}", began_at.elapsed());
     assert_eq!(progress.snapshot().bytes_through_server, 0);
-}
-
-/// A cluster's storage in the store. Its files are put there directly.
-struct StoredSource(StorageConfig);
-
-#[async_trait]
-impl TestSource for StoredSource {
-    fn config(&self) -> StorageConfig {
-        self.0.clone()
-    }
-
-    async fn put(&self, _: &str, _: &[u8]) {
-        unreachable!()
-    }
-
-    async fn remove(&self, _: &str) {
-        unreachable!()
-    }
-
-    async fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        unreachable!()
-    }
 }

@@ -6,7 +6,6 @@
 mod fake_store;
 mod support;
 
-use async_trait::async_trait;
 use fake_store::FakeStore;
 use milvault_domain::error::PortErrorKind;
 use milvault_domain::object::{Location, StoredObject};
@@ -14,12 +13,11 @@ use milvault_domain::plan::CopyRoute;
 use milvault_domain::ports::{Stager, Stores};
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::storage::StorageConfig;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{
-    Lab, LocalTestSource, SEGMENTS, TestSource, backup_id, content, insert_key, repository_id, staging,
-    stores,
+    Lab, LocalTestSource, SEGMENTS, StoredSource, TestSource, backup_id, content, insert_key, repository_id,
+    staging, stores,
 };
 
 /// Files that are backed up.
@@ -28,28 +26,6 @@ const FILES: i64 = 8;
 const FILE_BYTES: usize = 20_000;
 /// Time after which a stage is stopped: its requests are with the store by then.
 const STOPPED_AFTER: Duration = Duration::from_millis(200);
-
-/// A cluster's storage in the store, whose files are put there directly.
-struct StoredSource(StorageConfig);
-
-#[async_trait]
-impl TestSource for StoredSource {
-    fn config(&self) -> StorageConfig {
-        self.0.clone()
-    }
-
-    async fn put(&self, _: &str, _: &[u8]) {
-        unreachable!()
-    }
-
-    async fn remove(&self, _: &str) {
-        unreachable!()
-    }
-
-    async fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        unreachable!()
-    }
-}
 
 /// A backup in a store, and a cluster in the same one.
 struct Staging {

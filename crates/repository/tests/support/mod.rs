@@ -114,6 +114,28 @@ impl TestSource for LocalTestSource {
     }
 }
 
+/// A cluster's storage in a pretended store, whose files are put there directly.
+pub(crate) struct StoredSource(pub(crate) StorageConfig);
+
+#[async_trait]
+impl TestSource for StoredSource {
+    fn config(&self) -> StorageConfig {
+        self.0.clone()
+    }
+
+    async fn put(&self, _: &str, _: &[u8]) {
+        unreachable!()
+    }
+
+    async fn remove(&self, _: &str) {
+        unreachable!()
+    }
+
+    async fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        unreachable!()
+    }
+}
+
 /// All files below a directory, sorted.
 pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
