@@ -125,7 +125,7 @@ async fn prepare(
     let began_at = Instant::now();
     let deps = &run.core.deps;
     let cut = run.retry().run("take the cut", || source.take_cut(deps, &backup.scope));
-    // Neither a cut nor a plan changes anything, so they need not wait for the record of their beginning.
+    // A cut makes the source flush, a plan only reads: neither has to be taken back when the record of its beginning fails.
     let ((), cut) = futures::try_join!(run.enter(JobPhase::Cut), cut)?;
     metrics::histogram!(telemetry::CUT_SECONDS).record(began_at.elapsed().as_secs_f64());
     tracing::info!(cut_at_ms = cut.cut_at_ms, collections = cut.collections().count(), "the cut is taken");
