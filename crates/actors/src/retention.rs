@@ -1,12 +1,15 @@
 //! `RetentionActor`: ends backups whose time is over, and asks for a sweep when one is due. It only marks and buries;
 //! nothing is deleted here.
 
+mod early;
+
 use crate::core::Core;
 use crate::job_pruning::{PruningPace, prune_jobs};
 use crate::service::sweep_job;
 use crate::sweep::open;
 use actix::prelude::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use chrono::TimeDelta;
+use milvault_domain::backup::BackupStatus;
 use milvault_domain::ids::{BackupId, ClusterId};
 use milvault_domain::keep::{Hold, KeepRules, RetentionPolicy, retention_decision};
 use milvault_domain::lifecycle::{BackupHold, Tombstone};
@@ -97,11 +100,12 @@ impl Actor for RetentionActor {
 /// Ends the backups whose time is over, by age and by the keep rules of their clusters. Returns how many. A failure in
 /// one part keeps the others from nothing.
 async fn expire(core: &Core) -> PortResult<u64> {
+    let taken_back = early::take_back(core).await;
     let by_age = expire_by_age(core).await;
     let by_rules = expire_by_rules(core).await;
     let swept = ask_for_sweeps(core).await;
     let expired = by_age? + by_rules?;
-    swept?;
+    taken_back.and(swept)?;
     Ok(expired)
 }
 
@@ -206,6 +210,10 @@ async fn bury(core: &Core, backup_ids: &[BackupId]) {
 async fn bury_one(core: &Core, backup_id: BackupId) -> PortResult<()> {
     let backup = core.deps.catalog.backup(backup_id).await?;
     let backup = backup.ok_or_else(|| PortError::new(PortErrorKind::NotFound, "it is not in the catalog"))?;
+    // Another server may have taken the expiry back meanwhile.
+    if backup.status != BackupStatus::Deleted {
+        return Ok(());
+    }
     let repository = open(core, backup.repository_id).await?;
     let deleted_at = core.deps.clock.now();
     repository.bury(&Tombstone { backup_id, cluster_id: backup.cluster_id, deleted_at }).await

@@ -14,7 +14,8 @@ pub(crate) const REUSED_BYTES: &str = "milvault_reused_bytes_total";
 pub(crate) const RESTORED_BYTES: &str = "milvault_restored_bytes_total";
 /// Histogram: seconds that a cut took.
 pub(crate) const CUT_SECONDS: &str = "milvault_cut_seconds";
-/// Counter by `outcome` (`STARTED`, `SKIPPED`): starts of schedules that were recorded.
+/// Counter by `outcome` (`STARTED`, `SKIPPED`, `MADE_BEFORE`): starts of schedules that were recorded, or found recorded
+/// by a clock that has gone back since.
 pub(crate) const SCHEDULED_STARTS: &str = "milvault_scheduled_starts_total";
 /// Counter by `outcome` (`DELIVERED`, `RETRIED`, `FAILED`): attempts to tell webhooks.
 pub(crate) const WEBHOOK_ATTEMPTS: &str = "milvault_webhook_attempts_total";

@@ -5,7 +5,8 @@ mod holds;
 mod sweeps;
 
 pub(crate) use ending::{
-    guard_reader, make_deleted, select_expired, select_overdue_clusters, select_retained,
+    guard_reader, make_deleted, select_expired, select_expired_early, select_overdue_clusters,
+    select_retained,
 };
 pub(crate) use holds::{
     LISTED_MAX as HOLDS_LISTED_MAX, insert_found as insert_found_hold, read as read_hold, select_binding_in,
@@ -90,6 +91,30 @@ impl LifecycleCatalog for SqlCatalog {
         audit::append_expiries(&mut *transaction, self.database.dialect(), &expired, now).await?;
         transaction.commit().await?;
         Ok(expired)
+    }
+
+    async fn early_expiries(
+        &self,
+        now: DateTime<Utc>,
+        ended_after: DateTime<Utc>,
+        limit: u32,
+    ) -> PortResult<Vec<(BackupId, RepositoryId)>> {
+        let mut rows = self.database.read(select_expired_early(now, ended_after, limit)).await?;
+        rows.iter_mut().map(ending::read_expired_early).collect()
+    }
+
+    async fn judge_early_expiry(
+        &self,
+        backup_id: BackupId,
+        is_whole: bool,
+        now: DateTime<Utc>,
+        ended_after: DateTime<Utc>,
+    ) -> PortResult<bool> {
+        let (mut transaction, dialect) = (self.begin().await?, self.database.dialect());
+        let judged = ending::EarlyExpiry { backup_id, now, ended_after };
+        let is_available = judged.judge(&mut *transaction, dialect, is_whole).await?;
+        transaction.commit().await?;
+        Ok(is_available)
     }
 
     async fn take_deletions(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()> {

@@ -227,6 +227,8 @@ async fn schedules_that_are_due_are_found_in_the_order_of_an_index() {
         ("policy", schedules::select_policy(CLUSTER)),
         ("end", schedules::end(CLUSTER)),
         ("start", schedules::select_start(CLUSTER, NOW)),
+        ("forgotten start", schedules::delete_start(CLUSTER, NOW)),
+        ("starts far ahead", schedules::forget_starts(CLUSTER, NOW)),
         ("old starts", schedules::delete_old_starts(CLUSTER, NOW)),
         ("open automatic backup", schedules::select_open_automatic(CLUSTER)),
         ("automatic backup at work", schedules::select_automatic_at_work(CLUSTER)),
@@ -306,6 +308,9 @@ async fn what_retention_and_sweeps_ask_is_answered_from_an_index() {
     }
     let plan_of_retained = plan(&database, lifecycle::select_retained(CLUSTER)).await;
     assert!(plan_of_retained.contains("COVERING INDEX backups_retained"), "{plan_of_retained}");
+    let plan_of_early = plan(&database, lifecycle::select_expired_early(NOW, NOW, 50)).await;
+    assert!(plan_of_early.contains("backups_ended"), "{plan_of_early}");
+    assert!(!plan_of_early.contains("SCAN jobs"), "{plan_of_early}");
     // These look at every cluster once, and at its backups and jobs by an index.
     for statement in [lifecycle::select_overdue_clusters(NOW), lifecycle::select_due_sweeps(NOW, NOW, NOW)] {
         let plan = plan(&database, statement).await;

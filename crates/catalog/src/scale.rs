@@ -41,6 +41,8 @@ pub enum Question {
     OpenJobs,
     /// Backups whose time is over.
     ExpiredBackups(DateTime<Utc>, u32),
+    /// Backups that expired after that moment although their time is not over.
+    EarlyExpiries(DateTime<Utc>, u32),
     /// Clusters whose keep rules let something go.
     OverdueClusters(DateTime<Utc>),
     /// Backups that keep rules decide about.
@@ -96,6 +98,7 @@ impl ScaleCatalog {
             Question::JobEvents(job_id) => one(jobs::select_events(*job_id)),
             Question::OpenJobs => one(jobs::select_open()),
             Question::ExpiredBackups(now, limit) => one(lifecycle::select_expired(dialect, *now, *limit)),
+            Question::EarlyExpiries(now, limit) => one(lifecycle::select_expired_early(*now, *now, *limit)),
             Question::OverdueClusters(now) => one(lifecycle::select_overdue_clusters(*now)),
             Question::RetainedBackups(cluster_id) => one(lifecycle::select_retained(*cluster_id)),
             Question::DueSchedules(now, limit) => Ok(schedules::select_due(*now, *limit).into()),

@@ -19,11 +19,21 @@ use milvault_domain::ports::{
     InsertOutcome, NewBackup, PortError, PortErrorKind, PortResult, SaveScheduleOutcome, ScheduleCatalog,
     ScheduledStart, StartOutcome,
 };
-use milvault_domain::schedule::{ClusterSchedule, LOOK_AHEAD_MAX, SchedulePolicy, SkippedStart};
+use milvault_domain::schedule::{
+    ClusterSchedule, LOOK_AHEAD_MAX, MADE_EARLY_MAX, SchedulePolicy, SkippedStart,
+};
 
 /// How long recorded starts are kept behind the one that is recorded. Far longer than a clock may be wrong without
 /// being taken to be wrong, and bounded: 3,400 rows per cluster at the shortest interval.
 const STARTS_KEPT: TimeDelta = TimeDelta::days(35);
+
+/// Outcomes of starts that are recorded for the first time: that a backup was started, and that none was.
+const FIRST_OUTCOMES: [&str; 2] = ["STARTED", "SKIPPED"];
+/// The same of starts that were forgotten and are made again. These are never forgotten: however clocks go back and
+/// forth, no start is made more than twice.
+const FINAL_OUTCOMES: [&str; 2] = ["STARTED_AGAIN", "SKIPPED_AGAIN"];
+/// The outcome of a start that was recorded far ahead of its time and does not count.
+const FORGOTTEN: &str = "FORGOTTEN";
 
 #[async_trait]
 impl ScheduleCatalog for SqlCatalog {
@@ -34,6 +44,20 @@ impl ScheduleCatalog for SqlCatalog {
     async fn save_schedule(&self, schedule: &ClusterSchedule) -> PortResult<SaveScheduleOutcome> {
         let mut transaction = self.begin().await?;
         let outcome = save(&mut *transaction, self.database.dialect(), schedule).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    async fn turn_schedule_back(
+        &self,
+        schedule: &ClusterSchedule,
+        now: DateTime<Utc>,
+    ) -> PortResult<SaveScheduleOutcome> {
+        let mut transaction = self.begin().await?;
+        let outcome = save(&mut *transaction, self.database.dialect(), schedule).await?;
+        if outcome == SaveScheduleOutcome::Saved {
+            transaction.execute(forget_starts(schedule.cluster_id, now)).await?;
+        }
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -93,9 +117,21 @@ async fn record(
         Some(schedule) if schedule.revision == start.revision && schedule.policy.enabled => schedule,
         _ => return Ok(StartOutcome::ScheduleChanged),
     };
+    let has_come = start.has_come_by_itself(schedule.next_look);
     schedule.last_run = Some(start.scheduled_for);
     schedule.next_look = start.next_look;
-    let outcome = if !transaction.query(select_start(cluster_id, start.scheduled_for)).await?.is_empty() {
+    let mut recorded = recorded_start(transaction, cluster_id, start.scheduled_for).await?;
+    let forgotten = recorded.take_if(|recorded| recorded.outcome == FORGOTTEN && has_come).is_some();
+    let [started, skipped] = if forgotten { FINAL_OUTCOMES } else { FIRST_OUTCOMES };
+    if forgotten {
+        transaction.execute(delete_start(cluster_id, start.scheduled_for)).await?;
+    }
+    let outcome = if let Some(recorded) = recorded {
+        schedule.last_skipped = Some(SkippedStart {
+            scheduled_for: start.scheduled_for,
+            reason: format!("it was {} before the clock went back", recorded.in_words()),
+            job_id: recorded.job_id,
+        });
         StartOutcome::RecordedBefore
     } else if let Some(mut row) = transaction.query(select_open_automatic(cluster_id)).await?.pop() {
         let job_id = id(&row.text("id")?)?;
@@ -104,7 +140,7 @@ async fn record(
             reason: String::from("the automatic backup before it had not ended"),
             job_id,
         });
-        transaction.execute(insert_start(start, "SKIPPED", job_id)).await?;
+        transaction.execute(insert_start(start, skipped, job_id)).await?;
         StartOutcome::Skipped(job_id)
     } else {
         schedule.last_started = Some(start.scheduled_for);
@@ -115,16 +151,40 @@ async fn record(
                 format!("automatic backup {} was not accepted", start.backup.backup.id),
             ));
         }
-        transaction.execute(insert_start(start, "STARTED", start.backup.job.id)).await?;
+        transaction.execute(insert_start(start, started, start.backup.job.id)).await?;
         StartOutcome::Started
     };
     transaction.execute(delete_old_starts(cluster_id, start.scheduled_for)).await?;
+    transaction.execute(forget_starts(cluster_id, start.now)).await?;
     write(transaction, &schedule).await?;
     if outcome == StartOutcome::Started {
         let target = AuditTarget { kind: String::from("backup"), id: start.backup.backup.id.to_string() };
         audit::append_by_system(transaction, dialect, "startScheduledBackup", target, 1, start.now).await?;
     }
     Ok(outcome)
+}
+
+/// A start as it was recorded.
+struct RecordedStart {
+    outcome: String,
+    job_id: JobId,
+}
+
+impl RecordedStart {
+    fn in_words(&self) -> &'static str {
+        if self.outcome.starts_with("SKIPPED") { "skipped" } else { "made" }
+    }
+}
+
+async fn recorded_start(
+    transaction: &mut dyn Transaction,
+    cluster_id: ClusterId,
+    scheduled_for: DateTime<Utc>,
+) -> PortResult<Option<RecordedStart>> {
+    let Some(mut row) = transaction.query(select_start(cluster_id, scheduled_for)).await?.pop() else {
+        return Ok(None);
+    };
+    Ok(Some(RecordedStart { outcome: row.text("outcome")?, job_id: id(&row.text("job_id")?)? }))
 }
 
 fn check_new(new: &NewBackup) -> PortResult<()> {
@@ -207,7 +267,7 @@ pub(crate) fn select_due(now: DateTime<Utc>, limit: u32) -> [Statement; 2] {
 }
 
 pub(crate) fn select_start(cluster_id: ClusterId, scheduled_for: DateTime<Utc>) -> Statement {
-    Statement::new("SELECT job_id FROM schedule_starts WHERE cluster_id = ")
+    Statement::new("SELECT outcome, job_id FROM schedule_starts WHERE cluster_id = ")
         .bind(cluster_id.to_string())
         .push(" AND scheduled_for_us = ")
         .bind(scheduled_for.timestamp_micros())
@@ -241,6 +301,29 @@ fn insert_start(start: &ScheduledStart, outcome: &'static str, job_id: JobId) ->
             ("recorded_at_us", start.now.timestamp_micros().into()),
         ],
     )
+}
+
+pub(crate) fn delete_start(cluster_id: ClusterId, scheduled_for: DateTime<Utc>) -> Statement {
+    Statement::new("DELETE FROM schedule_starts WHERE cluster_id = ")
+        .bind(cluster_id.to_string())
+        .push(" AND scheduled_for_us = ")
+        .bind(scheduled_for.timestamp_micros())
+}
+
+/// Forgets the starts that were made too far ahead of their time, by a clock that has gone back to `now`.
+pub(crate) fn forget_starts(cluster_id: ClusterId, now: DateTime<Utc>) -> Statement {
+    let latest = now.checked_add_signed(MADE_EARLY_MAX).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let [started, skipped] = FIRST_OUTCOMES;
+    Statement::update("schedule_starts", [("outcome", FORGOTTEN.into())])
+        .push("cluster_id = ")
+        .bind(cluster_id.to_string())
+        .push(" AND scheduled_for_us > ")
+        .bind(latest.timestamp_micros())
+        .push(" AND outcome IN (")
+        .bind(started)
+        .push(", ")
+        .bind(skipped)
+        .push(")")
 }
 
 pub(crate) fn delete_old_starts(cluster_id: ClusterId, scheduled_for: DateTime<Utc>) -> Statement {

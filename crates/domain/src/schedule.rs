@@ -25,7 +25,7 @@ mod oracle_tests;
 #[cfg(test)]
 mod tests;
 
-pub use due::Due;
+pub use due::{Due, MADE_EARLY_MAX};
 pub use runs::Schedule;
 pub use state::{ClusterSchedule, LOOK_AHEAD_MAX, SkippedStart, next_look};
 pub use time_zone::{TimeZone, UnknownTimeZone};

@@ -17,6 +17,10 @@ impl RepositoryGraves for FileRepository {
         lifecycle::bury(self.place.as_ref(), tombstone).await
     }
 
+    async fn exhume(&self, backup_id: BackupId) -> PortResult<()> {
+        self.place.delete(&layout::tombstone(backup_id)).await
+    }
+
     async fn tombstone(&self, backup_id: BackupId) -> PortResult<Option<Tombstone>> {
         lifecycle::tombstone(self.place.as_ref(), backup_id).await
     }

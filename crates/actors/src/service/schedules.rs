@@ -20,8 +20,8 @@ const BATCH_MAX: u32 = 200;
 const BATCHES_MAX: u32 = 50;
 /// How often a change is tried against others that come at the same time.
 const CHANGE_ATTEMPTS_MAX: u32 = 8;
-/// Turns of one look: a clock that went back, a start that was recorded before, and the start itself.
-const TURNS_MAX: u32 = 4;
+/// Turns of one look: a clock that went back, and what is due by it.
+const TURNS_MAX: u32 = 2;
 /// When a schedule that could not be looked at gets another look.
 const FAILED_LOOK_DELAY: TimeDelta = TimeDelta::minutes(1);
 /// Most starts that a preview shows.
@@ -190,31 +190,28 @@ impl Service {
                         "the last start lies far ahead of the clock; the schedule counts from now");
                     schedule.last_run = Some(count_from);
                     schedule.next_look = Some(now);
-                    if self.save(&schedule).await? == SaveScheduleOutcome::ScheduleChanged {
+                    let turned = self.deps().catalog.turn_schedule_back(&schedule, now).await;
+                    if saved(turned, schedule.cluster_id)? == SaveScheduleOutcome::ScheduleChanged {
                         return Ok(Look::Nothing);
                     }
                     schedule.revision += 1;
                 }
                 Due::RunNow { scheduled_for } => {
-                    if let Some(look) = self.record(&schedule, &rules, scheduled_for, now).await? {
-                        return Ok(look);
-                    }
-                    schedule.last_run = Some(scheduled_for);
-                    schedule.revision += 1;
+                    return self.record(&schedule, &rules, scheduled_for, now).await;
                 }
             }
         }
         Ok(Look::Nothing)
     }
 
-    /// Records a start that is due. `None` when it was recorded before.
+    /// Records a start that is due.
     async fn record(
         &self,
         schedule: &ClusterSchedule,
         rules: &Schedule,
         scheduled_for: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<Option<Look>, ServiceError> {
+    ) -> Result<Look, ServiceError> {
         let cluster_id = schedule.cluster_id;
         let cluster = self.cluster(cluster_id).await?;
         let request = BackupRequest {
@@ -243,30 +240,26 @@ impl Service {
                 if let Err(refusal) = self.host().submit(&job).await {
                     tracing::warn!(job_id = %job.id, ?refusal, "an automatic backup waits until it is offered again");
                 }
-                Ok(Some(Look::Started(Box::new(job))))
+                Ok(Look::Started(Box::new(job)))
             }
             StartOutcome::Skipped(job_id) => {
                 count("SKIPPED");
                 tracing::warn!(%cluster_id, %job_id, %scheduled_for,
                     "an automatic backup is skipped: the one before it has not ended");
-                Ok(Some(Look::Skipped))
+                Ok(Look::Skipped)
             }
             StartOutcome::RecordedBefore => {
-                tracing::info!(%cluster_id, %scheduled_for, "this start was made before, ahead of its time");
-                Ok(None)
+                count("MADE_BEFORE");
+                tracing::warn!(%cluster_id, %scheduled_for,
+                    "an automatic backup is skipped: it was made before the clock went back");
+                Ok(Look::Skipped)
             }
-            StartOutcome::ScheduleChanged => Ok(Some(Look::Nothing)),
+            StartOutcome::ScheduleChanged => Ok(Look::Nothing),
         }
     }
 
     async fn save(&self, schedule: &ClusterSchedule) -> Result<SaveScheduleOutcome, ServiceError> {
-        self.deps().catalog.save_schedule(schedule).await.map_err(|error| {
-            if error.kind() == PortErrorKind::NotFound {
-                not_found("cluster", &schedule.cluster_id)
-            } else {
-                error.into()
-            }
-        })
+        saved(self.deps().catalog.save_schedule(schedule).await, schedule.cluster_id)
     }
 
     /// Moves a schedule that cannot be looked at out of the way of the others.
@@ -277,6 +270,17 @@ impl Service {
             tracing::warn!(%cluster_id, %error, "cannot put off a look at a schedule");
         }
     }
+}
+
+/// What became of a change of a cluster's schedule.
+fn saved(
+    outcome: PortResult<SaveScheduleOutcome>,
+    cluster_id: ClusterId,
+) -> Result<SaveScheduleOutcome, ServiceError> {
+    outcome.map_err(|error| match error.kind() {
+        PortErrorKind::NotFound => not_found("cluster", &cluster_id),
+        _ => error.into(),
+    })
 }
 
 fn count(outcome: &'static str) {

@@ -14,6 +14,7 @@ mod checks;
 mod compare;
 mod copies;
 mod crash;
+mod early_expiries;
 mod failures;
 mod histories;
 mod leases;

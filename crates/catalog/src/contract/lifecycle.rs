@@ -7,13 +7,15 @@ use milvault_domain::ids::{BackupId, HoldId};
 use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::keep::Hold;
 use milvault_domain::lifecycle::{BackupChange, BackupHold, Release};
-use milvault_domain::ports::{DeleteOutcome, NewBackup, PortErrorKind};
+use milvault_domain::ports::{AuditFilter, AuditPage, DeleteOutcome, NewBackup, PortErrorKind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 super::cases![
     backups_are_renamed_and_names_stay_unique,
     held_backups_neither_expire_nor_are_deleted,
     what_is_kept_longer_meanwhile_does_not_expire,
+    what_expired_by_a_clock_that_was_ahead_is_judged_once,
     a_backup_that_an_open_job_needs_stays,
     deleting_twice_gives_the_same_job,
     no_job_begins_about_a_deleted_backup,
@@ -124,6 +126,69 @@ async fn what_is_kept_longer_meanwhile_does_not_expire(home: Arc<dyn Home>) {
         assert_eq!(world.backup(id).await.status, BackupStatus::Available);
     }
     assert_eq!(world.catalog.expire_chosen(&[id], at(101)).await.unwrap(), [id]);
+}
+
+async fn what_expired_by_a_clock_that_was_ahead_is_judged_once(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    let mut ids = Vec::new();
+    for (name, end) in [("early", 500), ("taken", 500), ("damaged", 500), ("swept", 500), ("over", 50)] {
+        ids.push(available(&world, name, Some(end)).await.backup.id);
+    }
+    let [early, taken, damaged, swept, over] = *ids else { panic!("{ids:?}") };
+    assert_eq!(world.catalog.expire_backups(at(1_000), 10).await.unwrap().len(), 5);
+    // A person has deleted this one before it could expire.
+    let by_hand = available(&world, "by hand", Some(500)).await.backup.id;
+    world.catalog.delete_backup(&deletion(&world, by_hand), at(1_000)).await.unwrap();
+
+    let candidates = async |now, after| {
+        let found = world.catalog.early_expiries(at(now), at(after), 10).await.unwrap();
+        found.into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>()
+    };
+    let judge =
+        async |id, is_whole| world.catalog.judge_early_expiry(id, is_whole, at(60), at(999)).await.unwrap();
+    assert_eq!(candidates(60, 999).await, BTreeSet::from([early, taken, damaged, swept]));
+    assert_eq!(world.catalog.early_expiries(at(60), at(999), 1).await.unwrap().len(), 1);
+    // The clock is hardly behind the expiry, or the time is over by this clock, too.
+    assert_eq!(candidates(60, 1_000).await, BTreeSet::new());
+    assert_eq!(candidates(500, 999).await, BTreeSet::new());
+    for id in [over, by_hand] {
+        assert!(!judge(id, true).await);
+    }
+
+    assert!(judge(early, true).await);
+    assert!(judge(early, true).await, "whoever comes second is told");
+    let backup = world.backup(early).await;
+    assert_eq!((backup.status, backup.expires_at), (BackupStatus::Available, Some(at(500))));
+    let standings = world.catalog.standings(world.repository.id).await.unwrap();
+    let standing = standings.iter().find(|standing| standing.backup_id == early).unwrap();
+    assert_eq!((standing.status, standing.ended_at), (BackupStatus::Available, None));
+
+    let namesake = available(&world, "taken", None).await.backup.id;
+    assert!(!judge(taken, true).await);
+    world.catalog.delete_backup(&deletion(&world, namesake), at(61)).await.unwrap();
+    assert!(!judge(damaged, false).await);
+    assert!(!judge(damaged, true).await);
+    assert_eq!(candidates(60, 999).await, BTreeSet::from([swept]));
+    // A sweep may be at work on it; then nothing is decided.
+    let sweep = sweep(&world, 61);
+    assert_eq!(world.catalog.insert_sweep(&sweep).await.unwrap(), None);
+    assert_eq!(candidates(60, 999).await, BTreeSet::new());
+    assert!(!judge(swept, true).await);
+    world.catalog.transition_job(sweep.id, JobState::Canceled, None, at(62)).await.unwrap();
+    assert_eq!(candidates(60, 999).await, BTreeSet::from([swept]));
+    world.catalog.mark_swept(&[swept], at(62)).await.unwrap();
+    assert!(!judge(swept, true).await);
+
+    // A clock that stays ahead has the last word.
+    assert_eq!(world.catalog.expire_backups(at(1_000), 10).await.unwrap(), [early]);
+    assert_eq!(candidates(60, 999).await, BTreeSet::new());
+    assert!(!judge(early, true).await);
+    let page = AuditPage { limit: 10, after: None, newest_first: true };
+    let action = Some(String::from("takeBackExpiry"));
+    let filter = AuditFilter { action, ..AuditFilter::of(world.organization_id) };
+    let entries = world.catalog.audit_entries(&filter, page).await.unwrap().items;
+    let targets: Vec<_> = entries.iter().map(|entry| entry.record.target.clone().unwrap().id).collect();
+    assert_eq!(targets, [early.to_string()]);
 }
 
 async fn a_backup_that_an_open_job_needs_stays(home: Arc<dyn Home>) {

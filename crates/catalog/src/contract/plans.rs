@@ -261,6 +261,8 @@ async fn lookups_and_timers_look_at_few_rows(filled: &Filled) {
     ] {
         filled.check(question, LOOKED_AT_MAX).await;
     }
+    // By a clock that is right again nothing has ended yet to come.
+    filled.check(Question::EarlyExpiries(at(0), 50), LOOKED_AT_MAX).await;
     // Nothing is over yet; and one cluster's backups are read for its keep rules.
     filled.check(Question::ExpiredBackups(at(-100_000_000), 100), LOOKED_AT_MAX).await;
     let retained = Question::RetainedBackups(filled.cluster_id);

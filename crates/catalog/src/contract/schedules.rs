@@ -12,7 +12,7 @@ use milvault_domain::ports::{
     ClusterRemoval, InsertOutcome, PortErrorKind, SaveScheduleOutcome, ScheduledStart, StartOutcome,
 };
 use milvault_domain::schedule::{
-    ClusterSchedule, LOOK_AHEAD_MAX, SchedulePolicy, SkippedStart, TimeZone, Timing,
+    ClusterSchedule, LOOK_AHEAD_MAX, MADE_EARLY_MAX, SchedulePolicy, SkippedStart, TimeZone, Timing,
 };
 use std::sync::Arc;
 
@@ -23,6 +23,10 @@ super::cases![
     looks_that_lie_too_far_ahead_are_due,
     a_start_is_recorded_together_with_its_backup,
     a_start_is_recorded_once,
+    starts_far_ahead_of_a_clock_that_went_back_are_made_again_once,
+    what_is_not_far_ahead_of_a_clock_that_went_back_is_not_made_again,
+    starts_far_ahead_are_forgotten_when_the_policy_is_switched_on,
+    a_clock_that_comes_forward_again_makes_nothing_again,
     racing_servers_record_one_start,
     starts_do_not_pile_up,
     a_manual_backup_is_refused_while_an_automatic_one_is_at_work,
@@ -68,6 +72,48 @@ impl World {
 
     async fn schedule(&self) -> ClusterSchedule {
         self.catalog.schedule(self.cluster.id).await.unwrap().unwrap()
+    }
+
+    /// The clock goes back to that second, and the schedule counts from there.
+    async fn turn_back(&self, seconds: i64) {
+        let back = ClusterSchedule { last_run: Some(at(seconds)), ..self.schedule().await };
+        let outcome = self.catalog.turn_schedule_back(&back, at(seconds)).await.unwrap();
+        assert_eq!(outcome, SaveScheduleOutcome::Saved);
+        assert_eq!(self.schedule().await, ClusterSchedule { revision: back.revision + 1, ..back });
+    }
+
+    /// A look was taken, and the next one is due at that second.
+    async fn note_look(&self, seconds: i64) {
+        let look = Some(at(seconds));
+        self.keep_schedule(&ClusterSchedule { next_look: look, ..self.schedule().await }).await;
+    }
+
+    /// Records a start at that second, by a clock that shows it.
+    async fn record_at(&self, seconds: i64) -> (ScheduledStart, StartOutcome) {
+        let revision = self.schedule().await.revision;
+        let start = ScheduledStart { revision, ..start(&self.cluster, seconds) };
+        let outcome = self.catalog.record_start(&start).await.unwrap();
+        (start, outcome)
+    }
+
+    /// Records a start whose backup ends.
+    async fn make_at(&self, seconds: i64) -> ScheduledStart {
+        let (start, outcome) = self.record_at(seconds).await;
+        assert_eq!(outcome, StartOutcome::Started);
+        self.end(&start).await;
+        start
+    }
+
+    /// Records a start that was recorded before, by work on this start.
+    async fn find_recorded(&self, seconds: i64, deed: &str, by: &ScheduledStart) {
+        let (start, outcome) = self.record_at(seconds).await;
+        assert_eq!(outcome, StartOutcome::RecordedBefore);
+        assert_eq!(self.catalog.backup(start.backup.backup.id).await.unwrap(), None);
+        let schedule = self.schedule().await;
+        assert_eq!((schedule.last_run, schedule.next_look), (Some(at(seconds)), start.next_look));
+        let reason = format!("it was {deed} before the clock went back");
+        let job_id = by.backup.job.id;
+        assert_eq!(schedule.last_skipped, Some(SkippedStart { scheduled_for: at(seconds), reason, job_id }));
     }
 
     async fn end(&self, start: &ScheduledStart) {
@@ -172,23 +218,92 @@ async fn a_start_is_recorded_together_with_its_backup(home: Arc<dyn Home>) {
 async fn a_start_is_recorded_once(home: Arc<dyn Home>) {
     let world = World::open(&*home).await;
     world.keep_schedule(&schedule(world.cluster.id)).await;
-    let first = start(&world.cluster, 60);
-    assert_eq!(world.catalog.record_start(&first).await.unwrap(), StartOutcome::Started);
-    world.end(&first).await;
-
+    let first = world.make_at(60).await;
     // The clock went back, and the schedule counts from before that start.
     let back = ClusterSchedule { last_run: Some(at(0)), ..world.schedule().await };
     world.keep_schedule(&back).await;
-    let again = ScheduledStart { revision: 3, ..start(&world.cluster, 60) };
-    assert_eq!(world.catalog.record_start(&again).await.unwrap(), StartOutcome::RecordedBefore);
-    assert_eq!(world.catalog.backup(again.backup.backup.id).await.unwrap(), None);
-    let schedule = world.schedule().await;
-    assert_eq!((schedule.last_run, schedule.next_look), (Some(at(60)), Some(at(960))));
+    world.find_recorded(60, "made", &first).await;
+    assert_eq!(world.schedule().await.last_started, Some(at(60)));
 
     let neighbour = world.add_cluster("neighbour").await;
-    world.keep_schedule(&self::schedule(neighbour.id)).await;
+    world.keep_schedule(&schedule(neighbour.id)).await;
     let same_time = start(&neighbour, 60);
     assert_eq!(world.catalog.record_start(&same_time).await.unwrap(), StartOutcome::Started);
+}
+
+async fn starts_far_ahead_of_a_clock_that_went_back_are_made_again_once(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    world.keep_schedule(&schedule(world.cluster.id)).await;
+    let neighbour = world.add_cluster("neighbour").await;
+    world.keep_schedule(&schedule(neighbour.id)).await;
+    let far = MADE_EARLY_MAX.num_seconds() + 1;
+    world.make_at(far).await;
+    let (in_the_way, _) = world.record_at(far + 900).await;
+    assert_eq!(world.record_at(far + 1_800).await.1, StartOutcome::Skipped(in_the_way.backup.job.id));
+    let elsewhere = start(&neighbour, far);
+    assert_eq!(world.catalog.record_start(&elsewhere).await.unwrap(), StartOutcome::Started);
+    world.end(&in_the_way).await;
+
+    // A schedule that has gone on meanwhile is not turned back.
+    let late = ClusterSchedule { revision: 1, ..world.schedule().await };
+    let outcome = world.catalog.turn_schedule_back(&late, at(0)).await.unwrap();
+    assert_eq!(outcome, SaveScheduleOutcome::ScheduleChanged);
+    world.find_recorded(far + 900, "made", &in_the_way).await;
+
+    world.turn_back(0).await;
+    let again = world.make_at(far).await;
+    assert_eq!(world.schedule().await.last_started, Some(at(far)));
+    let (in_the_way, outcome) = world.record_at(far + 900).await;
+    assert_eq!(outcome, StartOutcome::Started);
+    assert_eq!(world.record_at(far + 1_800).await.1, StartOutcome::Skipped(in_the_way.backup.job.id));
+    world.end(&in_the_way).await;
+    // However often servers with clocks that far apart turn it back and forth.
+    for _ in 0..3 {
+        world.turn_back(0).await;
+        world.find_recorded(far, "made", &again).await;
+        world.find_recorded(far + 900, "made", &in_the_way).await;
+        world.find_recorded(far + 1_800, "skipped", &in_the_way).await;
+    }
+    // The neighbour's stay.
+    let same = ScheduledStart { revision: 2, ..start(&neighbour, far) };
+    assert_eq!(world.catalog.record_start(&same).await.unwrap(), StartOutcome::RecordedBefore);
+
+    let unknown = ClusterId::from_uuid(uuid::Uuid::nil());
+    let error = world.catalog.turn_schedule_back(&schedule(unknown), at(0)).await.unwrap_err();
+    assert_eq!(error.kind(), PortErrorKind::NotFound, "{error}");
+}
+
+async fn what_is_not_far_ahead_of_a_clock_that_went_back_is_not_made_again(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    world.keep_schedule(&schedule(world.cluster.id)).await;
+    let near = MADE_EARLY_MAX.num_seconds();
+    let first = world.make_at(near).await;
+    world.turn_back(0).await;
+    world.find_recorded(near, "made", &first).await;
+}
+
+async fn starts_far_ahead_are_forgotten_when_the_policy_is_switched_on(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    world.keep_schedule(&schedule(world.cluster.id)).await;
+    let far = 3 * MADE_EARLY_MAX.num_seconds();
+    world.make_at(far).await;
+    // It was off while the clock went back: the schedule counts from nowhere and need not be turned back.
+    world.keep_schedule(&ClusterSchedule { last_run: None, ..world.schedule().await }).await;
+    world.make_at(60).await;
+    world.note_look(far).await;
+    world.make_at(far).await;
+}
+
+async fn a_clock_that_comes_forward_again_makes_nothing_again(home: Arc<dyn Home>) {
+    let world = World::open(&*home).await;
+    world.keep_schedule(&schedule(world.cluster.id)).await;
+    let far = 3 * MADE_EARLY_MAX.num_seconds();
+    let made = world.make_at(far).await;
+    world.turn_back(0).await;
+    world.note_look(far - MADE_EARLY_MAX.num_seconds()).await;
+    world.find_recorded(far, "made", &made).await;
+    // What was missed meanwhile is made up for.
+    world.make_at(far + 900).await;
 }
 
 async fn racing_servers_record_one_start(home: Arc<dyn Home>) {

@@ -2,15 +2,18 @@
 
 use super::holds;
 use crate::admission::Asker;
+use crate::audit;
 use crate::backups;
 use crate::clusters;
 use crate::copies::select_open_copy;
 use crate::database::{Dialect, Record, Statement, Transaction};
 use crate::jobs::{self, OPEN_STATES};
 use crate::model::{Spelled, id, optional_time, spelled, time};
+use crate::names;
 use chrono::{DateTime, Utc};
+use milvault_domain::audit::AuditTarget;
 use milvault_domain::backup::{Backup, BackupStatus};
-use milvault_domain::ids::{BackupId, ClusterId, JobId};
+use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
 use milvault_domain::job::{Job, JobState, JobType};
 use milvault_domain::keep::RetainedBackup;
 use milvault_domain::ports::{DeleteOutcome, PortError, PortErrorKind, PortResult};
@@ -143,6 +146,68 @@ pub(crate) fn take_deletion(backup_id: BackupId, now: DateTime<Utc>) -> Statemen
     )
     .push("status = 'AVAILABLE' AND id = ")
     .bind(backup_id.to_string())
+}
+
+/// A backup that has expired later than now, and that nothing keeps from being available again: it can still expire in
+/// time, and all of it is there.
+fn expired_early(columns: &'static str, now: DateTime<Utc>, ended_after: DateTime<Utc>) -> Statement {
+    Statement::new("SELECT ")
+        .push(columns)
+        .push(" FROM backups WHERE status = 'DELETED' AND swept_at_us IS NULL AND deleted_at_us > ")
+        .bind(ended_after.timestamp_micros())
+        .push(" AND expires_at_us <= deleted_at_us AND expires_at_us > ")
+        .bind(now.timestamp_micros())
+        .push(" AND early_expiry_judged_at_us IS NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.cluster_id = backups.cluster_id AND jobs.job_type = 'SWEEP' AND jobs.state IN ('PENDING', 'IN_PROGRESS', 'CANCELING')) AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.backup_id = backups.id AND jobs.job_type = 'DELETE') AND (creation_method = 'MANUAL' OR copied_from IS NOT NULL OR EXISTS (SELECT 1 FROM clusters WHERE clusters.id = backups.cluster_id AND clusters.removed_at_us IS NULL))")
+}
+
+/// Backups that a clock has expired which was ahead.
+pub(crate) fn select_expired_early(now: DateTime<Utc>, ended_after: DateTime<Utc>, limit: u32) -> Statement {
+    expired_early("id, repository_id", now, ended_after)
+        .push(" ORDER BY deleted_at_us, id LIMIT ")
+        .bind(i64::from(limit))
+}
+
+pub(super) fn read_expired_early(row: &mut Record) -> PortResult<(BackupId, RepositoryId)> {
+    Ok((backups::read_id(row)?, id(&row.text("repository_id")?)?))
+}
+
+/// An expiry that a clock may have made which was ahead.
+pub(super) struct EarlyExpiry {
+    pub(super) backup_id: BackupId,
+    pub(super) now: DateTime<Utc>,
+    pub(super) ended_after: DateTime<Utc>,
+}
+
+impl EarlyExpiry {
+    /// Decides about it, once, and returns whether the backup is available. The lock on the cluster's row keeps its sweeps
+    /// and new names away meanwhile.
+    pub(super) async fn judge(
+        &self,
+        transaction: &mut dyn Transaction,
+        dialect: Dialect,
+        is_whole: bool,
+    ) -> PortResult<bool> {
+        let id = self.backup_id.to_string();
+        let cluster_id = backups::load(transaction, self.backup_id).await?.cluster_id;
+        clusters::lock_known(transaction, dialect, cluster_id).await?;
+        let backup = load_locked(transaction, dialect, self.backup_id).await?;
+        let is_one = expired_early("id", self.now, self.ended_after).push(" AND id = ").bind(id.clone());
+        if transaction.query(is_one).await?.is_empty() {
+            return Ok(backup.status == BackupStatus::Available);
+        }
+        let is_free = names::living(transaction, cluster_id, &backup.name).await?.is_none();
+        let judged = ("early_expiry_judged_at_us", self.now.timestamp_micros().into());
+        let mark = if is_whole && is_free {
+            let target = AuditTarget { kind: String::from("backup"), id: id.clone() };
+            audit::append_by_system(transaction, dialect, "takeBackExpiry", target, 1, self.now).await?;
+            let status = ("status", BackupStatus::Available.spelling().into());
+            Statement::update("backups", [status, ("deleted_at_us", None::<i64>.into()), judged])
+        } else {
+            Statement::update("backups", [judged])
+        };
+        transaction.execute(mark.push("id = ").bind(id)).await?;
+        Ok(is_whole && is_free)
+    }
 }
 
 /// The available backups of a cluster.

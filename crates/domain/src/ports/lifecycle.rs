@@ -59,6 +59,34 @@ pub trait LifecycleCatalog: Send + Sync {
     /// Errors of the database.
     async fn expire_chosen(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<Vec<BackupId>>;
 
+    /// Backups that have expired after `ended_after` although their time is not over `now`, with their repositories: a clock
+    /// that was ahead has expired them. None that was swept, that a person has deleted, that
+    /// [`Self::judge_early_expiry`] has decided about before, that an open sweep may be about, or that is an automatic
+    /// backup of a cluster out of service. At most `limit`.
+    ///
+    /// # Errors
+    /// Errors of the database.
+    async fn early_expiries(
+        &self,
+        now: DateTime<Utc>,
+        ended_after: DateTime<Utc>,
+        limit: u32,
+    ) -> PortResult<Vec<(BackupId, RepositoryId)>>;
+
+    /// Decides, once, about a backup that [`Self::early_expiries`] names: it is available again when all of it is there
+    /// and no other backup of the cluster has its name by now. Nothing is decided about others. Returns whether the backup
+    /// is available afterwards.
+    ///
+    /// # Errors
+    /// `NotFound`; errors of the database.
+    async fn judge_early_expiry(
+        &self,
+        backup_id: BackupId,
+        is_whole: bool,
+        now: DateTime<Utc>,
+        ended_after: DateTime<Utc>,
+    ) -> PortResult<bool>;
+
     /// Marks those of the given backups as DELETED that are available, whatever keeps them: their repository says that
     /// they are deleted, and the catalog is older than that.
     ///
@@ -148,6 +176,12 @@ pub trait RepositoryGraves: Send + Sync {
     /// # Errors
     /// Errors of the store.
     async fn bury(&self, tombstone: &Tombstone) -> PortResult<()>;
+
+    /// Removes a backup's tombstone: it is listed again. One that is gone is fine.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    async fn exhume(&self, backup_id: BackupId) -> PortResult<()>;
 
     /// A backup's tombstone; `None` when it has none.
     ///

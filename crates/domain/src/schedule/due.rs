@@ -9,6 +9,11 @@ const CLOCK_BEHIND_MAX: TimeDelta = TimeDelta::days(2);
 /// The same where starts are recorded one by one: no more than the clocks of two servers may differ.
 const CLOCKS_DIFFER_MAX: TimeDelta = TimeDelta::minutes(15);
 
+/// How far ahead of its time a start may have been made and still count as made. Less is one backup that comes somewhat
+/// early, and servers whose clocks differ a little must not double it; more is a backup that is missing when its time
+/// comes.
+pub const MADE_EARLY_MAX: TimeDelta = TimeDelta::days(1);
+
 /// What is to be done about a schedule now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {

@@ -35,7 +35,7 @@ pub struct SkippedStart {
     pub scheduled_for: DateTime<Utc>,
     /// Why, in words.
     pub reason: String,
-    /// The job that was in the way.
+    /// The job that was in the way, or that made it before.
     pub job_id: JobId,
 }
 

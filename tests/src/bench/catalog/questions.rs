@@ -36,6 +36,7 @@ pub(super) async fn ask(catalog: &dyn Catalog, question: &Question) -> PortResul
         Question::OpenJobs => catalog.open_jobs().await?.len(),
         // Marks what it finds, so it is asked for nothing that is over.
         Question::ExpiredBackups(now, limit) => catalog.expire_backups(*now, *limit).await?.len(),
+        Question::EarlyExpiries(now, limit) => catalog.early_expiries(*now, *now, *limit).await?.len(),
         Question::OverdueClusters(now) => catalog.overdue_clusters(*now).await?.len(),
         Question::RetainedBackups(cluster_id) => {
             catalog.retained(*cluster_id, DateTime::<Utc>::UNIX_EPOCH).await?.backups.len()
@@ -62,6 +63,7 @@ pub(super) fn questions(world: &World) -> Vec<Asked> {
         ("clusters, all projects", Question::Clusters(clusters, first_page())),
         ("start of a server or a subscription: open jobs", Question::OpenJobs),
         ("timer: backups whose time is over", Question::ExpiredBackups(epoch, 100)),
+        ("timer: backups that expired too early", Question::EarlyExpiries(DateTime::<Utc>::MAX_UTC, 50)),
         ("timer: clusters with overdue backups", Question::OverdueClusters(epoch)),
         ("timer: backups of a cluster to keep", Question::RetainedBackups(world.cluster_id)),
         ("timer: due schedules", Question::DueSchedules(epoch, 200)),

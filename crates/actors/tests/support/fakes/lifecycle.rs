@@ -22,6 +22,8 @@ pub struct LifecycleTables {
     pub holds: BTreeMap<HoldId, BackupHold>,
     pub ended: HashMap<BackupId, DateTime<Utc>>,
     pub swept: HashSet<BackupId>,
+    /// Backups of which it was decided whether their early expiry is taken back.
+    pub early_expiries_judged: HashSet<BackupId>,
 }
 
 impl Tables {
@@ -41,6 +43,25 @@ impl Tables {
         self.needed_by(backup_id, &[JobType::Undo]).is_none()
             && self.open_copy(backup_id).is_none()
             && self.held(backup_id, now).is_none()
+    }
+
+    fn is_expired_early(&self, row: &Backup, now: DateTime<Utc>, ended_after: DateTime<Utc>) -> bool {
+        let ended = self.lifecycle.ended.get(&row.id).copied();
+        let by_age = row.expires_at.is_some_and(|end| ended.is_some_and(|ended| end <= ended) && now < end);
+        let is_about_it = |job: &Job| match job.job_type {
+            JobType::Sweep => job.cluster_id == row.cluster_id && !job.state.is_final(),
+            JobType::Delete => job.backup_id == Some(row.id),
+            _ => false,
+        };
+        row.status == BackupStatus::Deleted
+            && by_age
+            && ended.is_some_and(|ended| ended_after < ended)
+            && !self.lifecycle.swept.contains(&row.id)
+            && !self.lifecycle.early_expiries_judged.contains(&row.id)
+            && !self.jobs.values().any(is_about_it)
+            && (row.creation_method == CreationMethod::Manual
+                || row.copied_from.is_some()
+                || matches!(self.clusters.get(&row.cluster_id), Some((_, false))))
     }
 
     pub fn end_backup(&mut self, backup_id: BackupId, status: BackupStatus, now: DateTime<Utc>) {
@@ -148,6 +169,49 @@ impl LifecycleCatalog for MemoryCatalog {
             tables.end_backup(*id, BackupStatus::Deleted, now);
         }
         Ok(over)
+    }
+
+    async fn early_expiries(
+        &self,
+        now: DateTime<Utc>,
+        ended_after: DateTime<Utc>,
+        limit: u32,
+    ) -> PortResult<Vec<(BackupId, RepositoryId)>> {
+        let tables = self.tables();
+        let early = tables.backups.values().filter(|row| tables.is_expired_early(row, now, ended_after));
+        Ok(early.take(limit as usize).map(|row| (row.id, row.repository_id)).collect())
+    }
+
+    async fn judge_early_expiry(
+        &self,
+        backup_id: BackupId,
+        is_whole: bool,
+        now: DateTime<Utc>,
+        ended_after: DateTime<Utc>,
+    ) -> PortResult<bool> {
+        self.gates.pass("judge_early_expiry").await?;
+        let is_available = {
+            let mut tables = self.tables();
+            let row = tables.backups[&backup_id].clone();
+            let is_taken = |other: &Backup| {
+                other.cluster_id == row.cluster_id
+                    && other.name == row.name
+                    && other.status != BackupStatus::Deleted
+            };
+            let is_free = !tables.backups.values().any(is_taken);
+            if tables.is_expired_early(&row, now, ended_after) {
+                tables.lifecycle.early_expiries_judged.insert(backup_id);
+                if is_whole && is_free {
+                    tables.backups.get_mut(&backup_id).unwrap().status = BackupStatus::Available;
+                    tables.lifecycle.ended.remove(&backup_id);
+                }
+                is_whole && is_free
+            } else {
+                row.status == BackupStatus::Available
+            }
+        };
+        self.gates.pass("judged_early_expiry").await?;
+        Ok(is_available)
     }
 
     async fn take_deletions(&self, backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()> {
@@ -272,6 +336,12 @@ impl RepositoryGraves for FakeRepository {
         let mut tombstones = self.state.tombstones.lock().unwrap();
         tombstones.entry(tombstone.backup_id).or_insert_with(|| tombstone.clone());
         Ok(())
+    }
+
+    async fn exhume(&self, backup_id: BackupId) -> PortResult<()> {
+        self.gates.pass("exhume").await?;
+        self.state.tombstones.lock().unwrap().remove(&backup_id);
+        self.gates.pass("exhumed").await
     }
 
     async fn tombstone(&self, backup_id: BackupId) -> PortResult<Option<Tombstone>> {

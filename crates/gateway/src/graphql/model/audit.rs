@@ -76,7 +76,8 @@ pub(crate) struct AuditEntry {
     /// Who.
     actor: AuditActor,
     /// Name of the mutation; `authenticate`; of the server itself `startScheduledBackup`, `startScheduledCopy`,
-    /// `startScheduledVerify`, `startScheduledDrill`, `startSweep`, `expireBackup`, `pruneJobs` or `makeOwnerKey`.
+    /// `startScheduledVerify`, `startScheduledDrill`, `startSweep`, `expireBackup`, `takeBackExpiry`, `pruneJobs` or
+    /// `makeOwnerKey`.
     action: String,
     /// To what, when that is known; in the outcome of something that makes a thing of its own, that thing.
     target: Option<AuditTarget>,

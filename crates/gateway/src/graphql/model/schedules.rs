@@ -34,7 +34,7 @@ pub(crate) struct BackupPolicy {
     copy: Option<BackupCopyPolicy>,
     /// The start that a backup was last made for.
     last_run_at: Option<DateTime<Utc>>,
-    /// The start that was last skipped.
+    /// The start that was last skipped, or found made before the clock went back.
     last_skipped: Option<SkippedRun>,
     #[graphql(skip)]
     schedule: ClusterSchedule,
@@ -66,7 +66,8 @@ pub(crate) struct BackupKeepRules {
     monthly: u32,
 }
 
-/// A start of a schedule at which no backup was made.
+/// A start of a schedule at which no backup was made: the one before it had not ended, or this one had been made before
+/// the clock went back.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub(crate) struct SkippedRun {
@@ -74,7 +75,7 @@ pub(crate) struct SkippedRun {
     scheduled_for: DateTime<Utc>,
     /// Why.
     reason: String,
-    /// The job that was in the way.
+    /// The job that was in the way, or that made it before.
     job_id: ID,
     #[graphql(skip)]
     job_key: ids::JobId,
@@ -82,7 +83,7 @@ pub(crate) struct SkippedRun {
 
 #[ComplexObject]
 impl SkippedRun {
-    /// The job that was in the way; null when it is not known any more.
+    /// The job that was in the way, or that made it before; null when it is not known any more.
     async fn job(&self, context: &Context<'_>) -> Result<Option<Job>, GatewayError> {
         let backend = context.backend()?;
         let found = context.records()?.load_one(self.job_key).await?;

@@ -28,6 +28,8 @@ delegate! {
     holds(backup_id: BackupId) -> PortResult<Vec<BackupHold>>;
     delete_backup(job: &Job, now: DateTime<Utc>) -> PortResult<DeleteOutcome>;
     expire_chosen(backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<Vec<BackupId>>;
+    early_expiries(now: DateTime<Utc>, ended_after: DateTime<Utc>, limit: u32) -> PortResult<Vec<(BackupId, RepositoryId)>>;
+    judge_early_expiry(backup_id: BackupId, is_whole: bool, now: DateTime<Utc>, ended_after: DateTime<Utc>) -> PortResult<bool>;
     take_deletions(backup_ids: &[BackupId], now: DateTime<Utc>) -> PortResult<()>;
     retained(cluster_id: ClusterId, now: DateTime<Utc>) -> PortResult<Retained>;
     overdue_clusters(now: DateTime<Utc>) -> PortResult<Vec<ClusterId>>;

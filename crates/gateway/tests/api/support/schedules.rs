@@ -20,6 +20,14 @@ impl ScheduleCatalog for TestCatalog {
         self.counted("save_schedule").save_schedule(schedule).await
     }
 
+    async fn turn_schedule_back(
+        &self,
+        schedule: &ClusterSchedule,
+        now: DateTime<Utc>,
+    ) -> PortResult<SaveScheduleOutcome> {
+        self.counted("turn_schedule_back").turn_schedule_back(schedule, now).await
+    }
+
     async fn due_schedules(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<ClusterSchedule>> {
         self.counted("due_schedules").due_schedules(now, limit).await
     }

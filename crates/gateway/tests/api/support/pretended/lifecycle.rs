@@ -22,6 +22,11 @@ impl RepositoryGraves for PretendedRepository {
         Ok(())
     }
 
+    async fn exhume(&self, backup_id: BackupId) -> PortResult<()> {
+        self.1.buried.lock().unwrap().remove(&(self.0, backup_id));
+        Ok(())
+    }
+
     async fn tombstone(&self, backup_id: BackupId) -> PortResult<Option<Tombstone>> {
         Ok(self.1.buried.lock().unwrap().get(&(self.0, backup_id)).cloned())
     }
