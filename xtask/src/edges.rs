@@ -37,9 +37,12 @@ const OURS: [(&str, &[&str]); 9] = [
     ("xtask", &[]),
 ];
 
-/// What their tests may use besides: the real SQLite catalog is quicker and truer than a fake of it.
-const OURS_IN_TESTS: [(&str, &[&str]); 2] =
-    [("milvault-actors", &["milvault-catalog"]), ("milvault-gateway", &["milvault-catalog"])];
+/// What their tests may use besides: the real catalog on SQLite and repositories in directories are quick, and truer than
+/// a fake of them.
+const OURS_IN_TESTS: [(&str, &[&str]); 2] = [
+    ("milvault-actors", &["milvault-catalog", "milvault-repository"]),
+    ("milvault-gateway", &["milvault-catalog"]),
+];
 
 /// Libraries that stay behind one crate's border, with the crates that may use them.
 const LIBRARIES: [(&str, &[&str]); 15] = [

@@ -1,5 +1,5 @@
-//! Random histories of backups, copies, holds, schedules, crashes and jobs that meet, on the real service and a real
-//! catalog: nothing that somebody needs is ever gone, and nothing that nobody needs stays past its grace.
+//! Random histories of backups, copies, holds, schedules, crashes and jobs that meet, on the real service, a real catalog
+//! and real repositories: nothing that somebody needs is ever gone, and nothing that nobody needs stays past its grace.
 //!
 //! What should be is worked out in plain code that shares nothing with retention and sweeps: [`oracle`].
 
@@ -8,16 +8,19 @@ use past::Past;
 use proptest::prelude::*;
 
 mod deeds;
+mod gated;
 mod ground;
 mod oracle;
 mod past;
 
 /// Histories of one run, unless `PROPTEST_CASES` says otherwise; so with the others.
-const HISTORIES: u32 = 24;
+const HISTORIES: u32 = 12;
 /// A history that fails takes seconds, because only patience tells late from never.
 const SHRINKS_MAX: u32 = 60;
 const SHRINK_TIME_MAX_MS: u32 = 180_000;
 const STEPS_MAX: usize = 25;
+/// About what a job needs from one point to the next, which has other places in between.
+const LATER_MAX_US: u64 = 3_000;
 
 /// One of what there is, by its place among them; which ones there are shows only when the step is taken.
 type Pick = usize;
@@ -57,6 +60,11 @@ enum Step {
     Pass {
         hours: i64,
     },
+    /// The clock is ahead for a while; then it is right again.
+    Ahead {
+        hours: i64,
+        task: Option<Task>,
+    },
     /// The server is shut down and started again after so many hours.
     Restart {
         hours: i64,
@@ -74,9 +82,10 @@ enum Task {
 #[derive(Debug, Clone, Copy)]
 enum Meanwhile {
     Nothing,
-    /// The server is killed, and started again after so many hours.
+    /// The server is killed so much later, and started again after so many hours.
     Kill {
         point: Pick,
+        later_us: u64,
         hours: i64,
     },
     Cancel {
@@ -120,8 +129,8 @@ fn task() -> impl Strategy<Value = Task> {
 fn meanwhile() -> impl Strategy<Value = Meanwhile> {
     prop_oneof![
         6 => Just(Meanwhile::Nothing),
-        3 => (pick(), prop_oneof![Just(0), hours()])
-            .prop_map(|(point, hours)| Meanwhile::Kill { point, hours }),
+        3 => (pick(), prop_oneof![Just(0), 1_u64..LATER_MAX_US], prop_oneof![Just(0), hours()])
+            .prop_map(|(point, later_us, hours)| Meanwhile::Kill { point, later_us, hours }),
         1 => pick().prop_map(|point| Meanwhile::Cancel { point }),
         2 => (pick(), task()).prop_map(|(point, task)| Meanwhile::Also { point, task }),
         1 => (pick(), pick()).prop_map(|(point, backup)| Meanwhile::Delete { point, backup }),
@@ -142,6 +151,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => pick().prop_map(Step::Delete),
         1 => (pick(), days()).prop_map(|(backup, days)| Step::Retain { backup, days }),
         6 => hours().prop_map(|hours| Step::Pass { hours }),
+        2 => (hours(), prop::option::of(task())).prop_map(|(hours, task)| Step::Ahead { hours, task }),
         1 => hours().prop_map(|hours| Step::Restart { hours }),
     ]
 }
@@ -192,7 +202,7 @@ fn thorough() -> Vec<History> {
                 Step::Delete(0),
                 Step::Restart { hours: 20 },
                 Step::Change { added: 1, dropped: 1 },
-                Step::Work(task, Meanwhile::Kill { point, hours: 5 }),
+                Step::Work(task, Meanwhile::Kill { point, later_us: 0, hours: 5 }),
             ]);
         }
         histories.push(History { clusters: 1, repositories: 2, steps });

@@ -23,7 +23,7 @@ use milvault_domain::cluster::{Cluster, MilvusAuth, MilvusEndpoint};
 use milvault_domain::ids::{ClusterId, JobId, ProjectId, RepositoryId};
 use milvault_domain::job::{Job, JobState};
 use milvault_domain::milvus::Cut;
-use milvault_domain::ports::{BackupWithJob, Catalog};
+use milvault_domain::ports::{BackupWithJob, Catalog, Stores};
 use milvault_domain::repository::Repository;
 use milvault_domain::storage::{LocalStorage, StorageConfig};
 use std::future::Future;
@@ -44,6 +44,8 @@ pub struct World {
     pub settings: Settings,
     /// Takes the place of `catalog` in servers.
     pub real_catalog: Option<Arc<dyn Catalog>>,
+    /// Take the place of `stores` in servers.
+    pub real_stores: Option<Arc<dyn Stores>>,
 }
 
 impl World {
@@ -72,6 +74,7 @@ impl World {
                 ..Settings::default()
             },
             real_catalog: None,
+            real_stores: None,
         };
         world.show(cut(vec![collection(1, "cities", 3), collection(2, "people", 2)]));
         world
@@ -96,7 +99,7 @@ impl World {
     pub fn deps(&self) -> Deps {
         Deps {
             catalog: self.servers_catalog(),
-            stores: Arc::clone(&self.stores) as _,
+            stores: self.real_stores.clone().unwrap_or_else(|| Arc::clone(&self.stores) as _),
             milvus: Arc::clone(&self.milvus) as _,
             binlogs: Arc::clone(&self.binlogs) as _,
             clock: Arc::clone(&self.clock) as _,

@@ -1,6 +1,6 @@
 //! What people ask of the service, and what the oracle makes of the answers.
 
-use super::oracle::{Held, Made, Policy};
+use super::oracle::{Expiry, Held, Made, Policy};
 use super::past::Past;
 use super::{Meanwhile, Pick, Task};
 use crate::support::request;
@@ -25,7 +25,7 @@ pub(super) const fn points(task: Task) -> &'static [&'static str] {
             "saved_unfinished",
             "copied",
             "seal",
-            "manifest_visible",
+            "sealing",
             "sealed",
             "load_unfinished",
             "list",
@@ -38,7 +38,7 @@ pub(super) const fn points(task: Task) -> &'static [&'static str] {
             "saved_unfinished",
             "copied",
             "seal",
-            "manifest_visible",
+            "sealing",
             "sealed",
         ],
         Task::Sweep { .. } => &[
@@ -47,7 +47,7 @@ pub(super) const fn points(task: Task) -> &'static [&'static str] {
             "referenced_files",
             "removed_file",
             "remove_backup",
-            "removed_manifest",
+            "removed_backup",
         ],
     }
 }
@@ -134,6 +134,7 @@ impl Past {
             job: None,
             canceled: false,
             ended: None,
+            expiry: Expiry::ToCome,
             complete: true,
         });
     }

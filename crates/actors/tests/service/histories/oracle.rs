@@ -4,6 +4,7 @@ use super::ground::Sight;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use milvault_domain::backup::BackupStatus;
 use milvault_domain::ids::{BackupId, ClusterId, HoldId, JobId};
+use milvault_domain::schedule::LOOK_AHEAD_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long files stay of what has ended.
@@ -27,8 +28,17 @@ pub(super) struct Made {
     pub(super) canceled: bool,
     /// When it expired, failed or was deleted.
     pub(super) ended: Option<DateTime<Utc>>,
+    pub(super) expiry: Expiry,
     /// Whether it was whole at any time.
     pub(super) complete: bool,
+}
+
+#[derive(PartialEq, Eq)]
+pub(super) enum Expiry {
+    ToCome,
+    Over,
+    /// A clock that was ahead made it; it counts the next time.
+    TakenBack,
 }
 
 impl Made {
@@ -65,6 +75,8 @@ pub(super) struct Oracle {
     /// Holds that nobody has taken off.
     pub(super) holds: Vec<Held>,
     pub(super) policies: BTreeMap<ClusterId, Policy>,
+    /// Backups whose grace was over at any time: they may be gone, whatever the clock says later.
+    were_due: BTreeSet<BackupId>,
 }
 
 impl Oracle {
@@ -102,6 +114,20 @@ impl Oracle {
             .collect();
         for made in self.made.iter_mut().filter(|made| over.contains(&made.id)) {
             made.end(BackupStatus::Deleted, now);
+            if made.expiry == Expiry::ToCome {
+                made.expiry = Expiry::Over;
+            }
+        }
+    }
+
+    /// Has a clock that was ahead be right again: what it has expired comes back, unless its time is over all the same.
+    pub(super) fn take_back(&mut self, now: DateTime<Utc>) {
+        for made in self.made.iter_mut().filter(|made| made.expiry == Expiry::Over) {
+            let ended_ahead = made.ended.is_some_and(|ended| now + LOOK_AHEAD_MAX < ended);
+            if ended_ahead && made.until.is_some_and(|until| now < until) {
+                (made.status, made.ended) = (BackupStatus::Available, None);
+                made.expiry = Expiry::TakenBack;
+            }
         }
     }
 
@@ -110,14 +136,15 @@ impl Oracle {
     }
 
     /// Judges what lies in a repository when no backup is being made.
-    pub(super) fn check(&self, place: usize, sight: &Sight, now: DateTime<Utc>) {
+    pub(super) fn check(&mut self, place: usize, sight: &Sight, now: DateTime<Utc>) {
+        self.were_due.extend(self.made.iter().filter(|made| made.is_due(now)).map(|made| made.id));
         for made in self.made.iter().filter(|made| made.place == place && made.complete) {
             let id = made.id;
-            if made.is_due(now) {
+            if self.were_due.contains(&id) {
                 continue;
             }
             let listed = sight.manifests.get(&id).unwrap_or_else(|| panic!("{id} has lost its manifest"));
-            let lost = listed.iter().find(|object| !sight.files.contains(&object.file));
+            let lost = listed.iter().find(|object| !sight.files.contains(&object.file) || !object.is_right);
             assert!(
                 lost.is_none(),
                 "{id}, {:?} since {:?}, has lost {lost:?} at {now}",

@@ -6,7 +6,7 @@ use super::oracle::{GRACE, Made, Oracle};
 use super::{Meanwhile, Step, Task};
 use crate::support::{Server, new_cluster, project};
 use chrono::{DateTime, TimeDelta, Utc};
-use milvault_actors::{NewRepository, VerifyRequest};
+use milvault_actors::{NewRepository, ServiceError, VerifyRequest};
 use milvault_domain::backup::{BackupStatus, CreationMethod};
 use milvault_domain::ids::{BackupId, ClusterId, JobId, RepositoryId};
 use milvault_domain::job::{JobState, VerifyLevel};
@@ -48,16 +48,17 @@ impl Past {
         past.change(4, 0);
         for number in 0..repositories {
             let name = format!("safe{number}");
-            let new = NewRepository { project_id: project(), storage: Ground::storage(&name), name };
+            let storage = past.ground.storage(&name);
+            let new = NewRepository { project_id: project(), name: name.clone(), storage };
             let repository = past.server().service.register_repository(new).await.unwrap();
-            past.ground.found(repository.id);
+            past.ground.found(repository.id, &name);
             past.repositories.push(repository.id);
         }
         for number in 0..clusters {
             let name = format!("cluster{number}");
             let mut new = new_cluster(&name, past.repositories[number % repositories]);
             new.endpoint.uri = format!("http://{name}:19530");
-            new.storage = Ground::storage("source");
+            new.storage = past.ground.storage("source");
             past.clusters.push(past.server().service.register_cluster(new).await.unwrap().id);
         }
         past
@@ -119,6 +120,17 @@ impl Past {
                 }
             }
             Step::Pass { hours } => self.advance(hours),
+            Step::Ahead { hours, task } => {
+                self.advance(hours);
+                self.settle().await;
+                if let Some(task) = task {
+                    self.work(task, Meanwhile::Nothing).await;
+                    self.settle().await;
+                }
+                self.advance(-hours);
+                let now = self.now();
+                self.oracle.take_back(now);
+            }
             Step::Restart { hours } => {
                 self.server.take().unwrap().shutdown().await;
                 self.advance(hours);
@@ -160,16 +172,28 @@ impl Past {
     async fn meet(&mut self, job_id: JobId, meanwhile: Meanwhile, pause: &Pause) {
         match meanwhile {
             Meanwhile::Nothing => {}
-            Meanwhile::Kill { hours, .. } => {
+            Meanwhile::Kill { hours, later_us, .. } => {
+                if later_us != 0 {
+                    self.ground.go_on(pause);
+                    tokio::time::sleep(Duration::from_micros(later_us)).await;
+                }
                 self.server.take().unwrap().kill().await;
                 self.ground.go_on(pause);
+                // Of a process that is gone no thread is left that writes.
+                tokio::time::sleep(QUIET).await;
                 self.advance(hours);
                 self.server = Some(self.ground.world.start().await);
             }
             Meanwhile::Cancel { .. } => {
-                self.server().service.cancel_job(job_id).await.unwrap();
-                let mine = self.oracle.made.iter_mut().filter(|made| made.job == Some(job_id));
-                mine.for_each(|made| made.canceled = true);
+                match self.server().service.cancel_job(job_id).await {
+                    Ok(_) => {
+                        let mine = self.oracle.made.iter_mut().filter(|made| made.job == Some(job_id));
+                        mine.for_each(|made| made.canceled = true);
+                    }
+                    // The point was reached by another job, and this one has come to its end.
+                    Err(ServiceError::Conflict { .. }) => {}
+                    Err(other) => panic!("{other:?}"),
+                }
             }
             Meanwhile::Also { task, .. } => {
                 self.ask_for(task).await;
@@ -289,6 +313,7 @@ impl Past {
         }
         self.settle().await;
         self.ground.world.clock.advance(GRACE);
+        self.ground.let_age();
         self.settle().await;
         for cluster in 0..self.clusters.len() {
             self.work(Task::Sweep { cluster }, Meanwhile::Nothing).await;
@@ -299,6 +324,22 @@ impl Past {
         let jobs = self.ground.catalog.jobs(&JobFilter::default(), page).await.unwrap().items;
         let failed: Vec<_> = jobs.iter().filter(|job| job.state == JobState::Failed).collect();
         assert!(failed.is_empty(), "{failed:?}");
+        self.nothing_half_written().await;
         self.server.take().unwrap().shutdown().await;
+    }
+
+    /// Waits until nothing is half written any more: a daily backup of the catalog may be under way.
+    async fn nothing_half_written(&self) {
+        let began = Instant::now();
+        for repository_id in &self.repositories {
+            loop {
+                let left = self.ground.look(*repository_id).temporary;
+                if left.is_empty() {
+                    break;
+                }
+                assert!(began.elapsed() < PATIENCE, "{left:?} is half written");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
     }
 }
