@@ -161,7 +161,8 @@ async fn expire_of(core: &Core, cluster_id: ClusterId) -> PortResult<u64> {
         if over.is_empty() {
             break;
         }
-        let expired = catalog.expire_chosen(&over, now).await?;
+        // The time of grace counts from when they are marked, however long the decision took.
+        let expired = catalog.expire_chosen(&over, core.deps.clock.now()).await?;
         // Those that an open job needs are chosen every time, so a batch may come to nothing.
         let is_last = over_count == over.len() || expired.is_empty();
         all_expired.extend(expired);
