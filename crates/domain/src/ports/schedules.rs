@@ -42,11 +42,11 @@ pub trait ScheduleCatalog: Send + Sync {
     /// Errors of the database.
     async fn due_schedules(&self, now: DateTime<Utc>, limit: u32) -> PortResult<Vec<ClusterSchedule>>;
 
-    /// Records a start and makes the backup for it, together: nothing can come between them. While an automatic backup
-    /// of the cluster is open, the start is recorded as skipped instead. Every start of a cluster is recorded once; one
-    /// that was recorded before is shown as skipped too, unless it was forgotten and
-    /// [has come by itself](ScheduledStart::has_come_by_itself). Starts that are recorded for times far ahead are forgotten as by [`Self::turn_schedule_back`]: the clock may have gone back while the policy was switched
-    /// off.
+    /// Records a start and makes the backup for it, together: nothing can come between them. While an automatic
+    /// backup of the cluster is open, the start is recorded as skipped instead. Every start of a cluster is recorded
+    /// once; one that was recorded before is shown as skipped too, unless it was forgotten and [has come by
+    /// itself](ScheduledStart::has_come_by_itself). Starts that are recorded for times far ahead are forgotten as by
+    /// [`Self::turn_schedule_back`]: the clock may have gone back while the policy was switched off.
     ///
     /// # Errors
     /// `InvalidInput` when the backup is none that a schedule makes; `NotFound` when the cluster is not in service;
