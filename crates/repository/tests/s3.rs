@@ -400,6 +400,18 @@ async fn copies_between_stores_keep_the_contract() {
     copies::run(inside_one_store, async || s3_copy_target(cannot).await).await;
 }
 
+/// Finds a file of a bucket. Other tests write there too, and a listing in pages can miss one while they do.
+async fn file_named(client: &impl ObjectStore, name: &str) -> Path {
+    for _ in 0..20 {
+        let all: Vec<_> = client.list(None).try_collect().await.unwrap();
+        if let Some(file) = all.into_iter().find(|meta| meta.location.filename() == Some(name)) {
+            return file.location;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{name} is not in the bucket");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_was_replaced_in_the_store_is_not_copied() {
     let lab = inside_one_store().await;
@@ -407,10 +419,8 @@ async fn an_object_that_was_replaced_in_the_store_is_not_copied() {
     let made = lab.back_up(backup_id(1), &[]).await;
     let object = made.objects.iter().find(|object| object.stored_bytes == 4096).unwrap();
     let client = client(&buckets().await.repository);
-    let name = object.id.to_string();
-    let all: Vec<_> = client.list(None).try_collect().await.unwrap();
-    let file = all.iter().find(|meta| meta.location.filename() == Some(name.as_str())).unwrap();
-    client.put(&file.location, PutPayload::from(vec![7; 4096])).await.unwrap();
+    let file = file_named(&client, &object.id.to_string()).await;
+    client.put(&file, PutPayload::from(vec![7; 4096])).await.unwrap();
     let to = s3_copy_target(|_| {}).await;
     let error = lab.copy_to(&to, backup_id(2), backup_id(1), &[]).await.err().unwrap();
     assert_eq!(error.kind(), PortErrorKind::Corrupt, "{error}");
