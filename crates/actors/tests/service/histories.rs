@@ -210,6 +210,21 @@ fn thorough() -> Vec<History> {
     histories
 }
 
+/// Histories in which a job is canceled at one of its points, and nothing later makes use of what it had written.
+fn canceled() -> Vec<History> {
+    let back_up = Task::BackUp { cluster: 0, days: None };
+    let canceled = [back_up, Task::Copy { backup: 0, days: None }].into_iter().flat_map(|task| {
+        (0..deeds::points(task).len()).map(move |point| {
+            vec![
+                Step::Work(back_up, Meanwhile::Nothing),
+                Step::Change { added: 2, dropped: 4 },
+                Step::Work(task, Meanwhile::Cancel { point }),
+            ]
+        })
+    });
+    canceled.map(|steps| History { clusters: 1, repositories: 2, steps }).collect()
+}
+
 fn run(history: History) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(bounded(Box::pin(go_through(history))));
@@ -228,4 +243,9 @@ proptest! {
 #[test]
 fn a_server_that_is_killed_at_any_point_loses_nothing_and_leaves_nothing() {
     thorough().into_iter().for_each(run);
+}
+
+#[test]
+fn what_a_canceled_job_has_written_goes_after_its_grace() {
+    canceled().into_iter().for_each(run);
 }
