@@ -5,7 +5,7 @@ use crate::core::Core;
 use crate::sweep::open;
 use milvault_domain::ids::{BackupId, RepositoryId};
 use milvault_domain::job::VerifyLevel;
-use milvault_domain::ports::PortResult;
+use milvault_domain::ports::{PortErrorKind, PortResult};
 use milvault_domain::progress::ProgressCounters;
 use milvault_domain::schedule::LOOK_AHEAD_MAX;
 use std::collections::HashSet;
@@ -56,8 +56,12 @@ pub(super) async fn take_back(core: &Core) -> PortResult<()> {
 async fn judge(core: &Core, backup_id: BackupId, repository_id: RepositoryId) -> PortResult<bool> {
     let repository = open(core, repository_id).await?;
     let progress = Arc::new(ProgressCounters::default());
-    let report = repository.verify(backup_id, VerifyLevel::Existence, progress).await?;
-    let is_whole = report.failure_count == 0;
+    let is_whole = match repository.verify(backup_id, VerifyLevel::Existence, progress).await {
+        Ok(report) => report.failure_count == 0,
+        // A sweep that was cut off has removed the manifest.
+        Err(error) if error.kind() == PortErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
     let mut tombstone = None;
     if is_whole {
         tombstone = repository.tombstone(backup_id).await?;

@@ -85,6 +85,21 @@ async fn what_is_no_longer_whole_stays_deleted_and_is_looked_at_once() {
 }
 
 #[tokio::test]
+async fn what_has_lost_its_manifest_stays_deleted_and_is_looked_at_once() {
+    bounded(async {
+        let world = World::new();
+        let (server, backup) = expired_ahead(&world).await;
+        world.gates.once("verify", Act::Fail(PortErrorKind::NotFound, "no manifest"));
+        world.clock.advance(-AHEAD);
+        world.gates.reached("judge_early_expiry", 1).await;
+        stays(&world, &backup, BackupStatus::Deleted).await;
+        assert_eq!((world.gates.calls("verify"), world.gates.calls("exhume")), (1, 0));
+        server.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_has_expired_in_time_or_hardly_too_early_stays_deleted() {
     for (ahead, back) in [(AHEAD, TimeDelta::hours(20)), (TimeDelta::days(7), TimeDelta::minutes(15))] {
         bounded(async {

@@ -148,8 +148,8 @@ pub(crate) fn take_deletion(backup_id: BackupId, now: DateTime<Utc>) -> Statemen
     .bind(backup_id.to_string())
 }
 
-/// A backup that has expired later than now, and that nothing keeps from being available again: it can still expire in
-/// time, and all of it is there.
+/// Backups that have expired after `ended_after` although their time is not over, and that neither a sweep nor a person
+/// has done anything about. Whether all of them is there only their repositories tell.
 fn expired_early(columns: &'static str, now: DateTime<Utc>, ended_after: DateTime<Utc>) -> Statement {
     Statement::new("SELECT ")
         .push(columns)
